@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * aml - a writer of ACPI machine language, for devices that describe themselves.
+ *
+ * Follows ACPI 6.5, section 20 (AML grammar) and 6.4 (resource data types). Objects nest:
+ * aml_device() … aml_end(). The buffer is bounded; a writer that runs out of room or of nesting
+ * goes on without writing, and aml_finish() says so. One thread.
+ */
+#ifndef SKEP_AML_H
+#define SKEP_AML_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define AML_DEPTH_MAX 16
+
+struct aml {
+	uint8_t *buf;
+	size_t room;
+	size_t len;
+	unsigned int depth;
+	size_t open[AML_DEPTH_MAX]; /* where the length of each open object stands */
+	bool failed;
+};
+
+void aml_init(struct aml *a, void *buf, size_t room);
+/* Bytes written, or -ENOSPC, or -EINVAL when objects are still open. */
+long aml_finish(const struct aml *a);
+
+/* Names are paths as ASL writes them: "\\_SB", "COM1", "_HID". */
+void aml_scope(struct aml *a, const char *path);
+void aml_device(struct aml *a, const char *name);
+void aml_method(struct aml *a, const char *name, unsigned int args, bool serialized);
+void aml_package(struct aml *a, unsigned int count); /* elements follow, then aml_end() */
+void aml_resources(struct aml *a);		     /* a buffer of the resources that follow */
+void aml_end(struct aml *a);
+
+void aml_name(struct aml *a, const char *name); /* an object follows: aml_integer(), … */
+void aml_integer(struct aml *a, uint64_t v);
+void aml_string(struct aml *a, const char *s);
+void aml_eisa_id(struct aml *a, const char *id); /* "PNP0501" */
+void aml_return_integer(struct aml *a, uint64_t v);
+
+/* Resources */
+void aml_io(struct aml *a, uint16_t base, uint8_t len);
+void aml_irq(struct aml *a, unsigned int irq); /* ISA: edge, active high, exclusive */
+void aml_interrupt(struct aml *a, uint32_t gsi, bool level, bool active_low, bool shared);
+void aml_memory32(struct aml *a, uint32_t base, uint32_t len, bool writable);
+
+#endif

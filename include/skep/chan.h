@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * chan - a byte channel between a device and the host: a console's two directions.
+ *
+ * Output: the device puts bytes into a bounded queue from a vCPU thread; the control worker writes
+ * them out in batches. A reader that takes nothing (a full pipe, a stopped terminal) fills the
+ * queue; then chan_settle() makes the vCPU wait, outside every lock, for a bounded time. If the
+ * reader has still taken nothing, the channel is stalled: bytes are dropped and counted until it
+ * takes some again, and the person is told, when it starts, when it ends, and in the totals.
+ *
+ * Input: the control worker reads from the host only while the device has room, and calls
+ * ops->input with the device's lock held.
+ *
+ * Backends, by the text that names them:
+ *	stdio		standard input and output; the terminal is raw while the channel is open
+ *	pty		a new pseudo-terminal, whose name is logged
+ *	file:PATH	output to a file, truncated; no input
+ *	unix:PATH	a listening stream socket, one client at a time; output while there is no
+ *			client is kept as long as the queue holds it
+ *	none		output vanishes, there is no input
+ */
+#ifndef SKEP_CHAN_H
+#define SKEP_CHAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct chan;
+struct device;
+struct err;
+
+struct chan_ops {
+	/*
+	 * @data has arrived. Control thread, device's lock held. Returns how many bytes the device
+	 * took; the rest is offered again after chan_want_input().
+	 */
+	size_t (*input)(struct device *dev, const uint8_t *data, size_t len);
+	/* A person asked for a break condition (Ctrl-a b). As input. May be NULL. */
+	void (*input_break)(struct device *dev);
+};
+
+/* Opens the channel @spec for @dev. Control thread, from the device's create. */
+int chan_open(struct chan **c, struct device *dev, const char *spec, const struct chan_ops *ops,
+	      struct err *err);
+
+/*
+ * Writes out what is queued (waiting a bounded time for a reader that makes no progress), logs the
+ * totals of what was lost, if any, and gives everything back. NULL is allowed. Control thread, no
+ * vCPU runs.
+ */
+void chan_close(struct chan *c);
+
+/* Queues bytes. vCPU thread, device's lock held; never waits. */
+void chan_put(struct chan *c, const uint8_t *data, size_t len);
+
+/* Waits for room in the queue: from bus_ops.settle, no lock held. */
+void chan_settle(struct chan *c);
+
+/* The device has room for input again. Device's lock held. */
+void chan_want_input(struct chan *c);
+
+struct chan_totals {
+	uint64_t out_bytes;   /* put by the device */
+	uint64_t out_dropped; /* of these, lost to a stalled reader or a failed write */
+	uint64_t out_writes;  /* host writes that carried them */
+	uint64_t in_bytes;
+};
+void chan_totals(struct chan *c, struct chan_totals *t);
+
+/*
+ * Puts every terminal that this process made raw back as it was. Async-signal-safe: for crash
+ * handlers and exit paths.
+ */
+void chan_restore_terminals(void);
+
+#endif

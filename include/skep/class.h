@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * class - the device table: one constant record per device model.
+ *
+ * A device model is one file in devices/ that declares one record with DEVICE_CLASS(). The linker
+ * collects the records; nothing else in the tree names a model. The records are constant and may
+ * be read by any thread.
+ */
+#ifndef SKEP_CLASS_H
+#define SKEP_CLASS_H
+
+#include <stddef.h>
+
+#include "skep/config.h"
+#include "skep/state.h"
+
+struct aml;
+struct device;
+struct err;
+
+struct device_class {
+	const char *name;    /* by part number: uart8250 */
+	const char *summary; /* one line for `skep devices` */
+	size_t size;         /* of the instance, whose first member is a struct device */
+
+	/* Options of an instance, read into @options_offset of it before create. */
+	const struct option *options;
+	size_t options_offset;
+
+	/* LOCK_CHIP for an interrupt chip; 0: LOCK_DEVICE. */
+	unsigned int lock_rank;
+
+	/* Guest-visible state, at @state_offset of the instance; NULL for a device without. */
+	const struct state_table *state;
+	size_t state_offset;
+
+	/*
+	 * Takes host resources, maps registers, claims lines. May fail: destroy follows. The
+	 * instance is zeroed, its options are read. Control thread, no vCPU runs.
+	 */
+	int (*create)(struct device *dev, struct err *err);
+
+	/* Power-on state. Cannot fail. Runs once behind create and at each machine reset, with
+	 * the device's lock held. */
+	void (*reset)(struct device *dev);
+
+	/* Validates state that came from outside, and brings lines and timers in step with it. */
+	int (*loaded)(struct device *dev, struct err *err);
+
+	/* Gives host resources back. Legal on an instance whose create failed half-way. */
+	void (*destroy)(struct device *dev);
+
+	/* Describes the instance to ACPI: emits its Device() into \_SB. NULL: not described. */
+	void (*describe)(const struct device *dev, struct aml *aml);
+};
+
+/* Declares the record of the model defined in this file. */
+#define DEVICE_CLASS(ident)                                         \
+	static const struct device_class ident;                     \
+	__attribute__((used, section("skep_classes")))              \
+	const struct device_class *const ident##_in_table = &ident; \
+	static const struct device_class ident
+
+/*
+ * Fills @table with the records sorted by name, at most @room; returns how many there are in all.
+ */
+size_t class_table(const struct device_class **table, size_t room);
+
+/* The model called @name, or NULL and a sentence that names the nearest. */
+const struct device_class *class_find(const char *name, struct err *err);
+
+#define CLASS_MAX 64
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * device - an instance of a device model, and the machine it sits in.
+ *
+ * A model embeds a struct device as its first member. What it may touch of the world is in
+ * struct machine: guest memory, the two buses, interrupt lines, virtual time, the control worker
+ * for host I/O, the log, and the way to end the machine. There is nothing else to include.
+ *
+ * Every callback of a device (bus access, timer, console input, reset) runs with its lock held;
+ * see bus.h and timer.h. Code that enters a device from elsewhere brackets itself with
+ * device_lock() and device_unlock().
+ */
+#ifndef SKEP_DEVICE_H
+#define SKEP_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "skep/class.h"
+#include "skep/lock.h"
+
+struct bus;
+struct config;
+struct err;
+struct gmem;
+struct irqs;
+struct log;
+struct vtime;
+struct worker;
+
+/* How a machine comes to its end. */
+enum end_kind {
+	END_POWEROFF,     /* the guest powered off */
+	END_CODE,         /* the guest wrote its own code to the exit port */
+	END_RESET,        /* the guest asked for a reset */
+	END_TRIPLE_FAULT, /* a vCPU shut down */
+	END_STUCK,        /* KVM could not go on with the guest */
+	END_HALTED,       /* no vCPU can ever wake again */
+	END_USER,         /* a person ended it */
+	END_TIMEOUT,      /* the time given ran out */
+	END_SIGNAL,       /* a signal ended skep: code is its number */
+	END_HOST,         /* the host failed skep */
+};
+
+struct ending {
+	enum end_kind kind;
+	unsigned int code;
+	char reason[256]; /* one sentence */
+};
+
+struct machine {
+	struct gmem *mem;
+	struct bus *ports;
+	struct bus *mmio;
+	struct irqs *irqs;
+	struct vtime *time;
+	struct worker *control;
+	struct log *log;
+
+	/*
+	 * Ends the machine: the first call wins, later ones are ignored. Any thread, any lock up
+	 * to LOCK_CHIP held; returns at once, the vCPUs leave the guest soon after.
+	 */
+	void (*end)(struct machine *m, const struct ending *ending);
+};
+
+struct device {
+	const struct device_class *class;
+	struct machine *machine;
+	struct lock lock;
+	char id[32]; /* its name in the config tree: device.ID.… */
+};
+
+/*
+ * Makes the instance that the config tree describes: device.@id names its model, device.@id.KEY
+ * are its options. Creates and resets it. The caller destroys it.
+ */
+int device_create(struct device **dev, const char *id, const struct config *config,
+		  struct machine *m, struct err *err);
+void device_destroy(struct device *dev);
+
+void device_lock(struct device *dev);
+void device_unlock(struct device *dev);
+
+/* The struct described by the class's state table; NULL for a device without one. */
+void *device_state(struct device *dev);
+
+/* Ends the machine on this device's account. */
+void machine_end(struct machine *m, enum end_kind kind, unsigned int code, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+#endif

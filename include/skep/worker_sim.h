@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * worker_sim - the worker's calls without threads and without luck, for tests.
+ *
+ * Operations are really carried out, but only when the test turns the worker over, one at a time,
+ * in an order drawn from a seed. A test can have transfers cut short and operations fail.
+ */
+#ifndef SKEP_WORKER_SIM_H
+#define SKEP_WORKER_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct err;
+struct worker;
+
+/* @seed draws the order; 0 keeps the order of arrival. Destroyed by worker_destroy(). */
+int worker_sim_create(struct worker **w, uint64_t seed, struct err *err);
+
+/*
+ * Carries out one operation that can complete now (what would block is left waiting) or one post,
+ * and completes it. False when there was nothing to do.
+ */
+bool worker_sim_step(struct worker *w);
+
+/* worker_sim_step() until it returns false, at most @limit times; returns how often. */
+unsigned int worker_sim_run(struct worker *w, unsigned int limit);
+
+/* The time that io_timeout() is judged by. It starts at 0. */
+void worker_sim_advance(struct worker *w, uint64_t ns);
+
+/* One in @one_in operations fails with -@errnum; 0 stops it. */
+void worker_sim_fail(struct worker *w, unsigned int one_in, int errnum);
+/* One in @one_in transfers of more than a byte is cut short. */
+void worker_sim_shorten(struct worker *w, unsigned int one_in);
+
+#endif

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "skep/bits.h"
+#include "skep/bus.h"
+#include "skep/device.h"
+#include "skep/err.h"
+
+struct range {
+	uint64_t at;
+	uint64_t len;
+	const struct bus_ops *ops;
+	struct device *dev;
+};
+
+struct bus {
+	const char *name;
+	uint64_t limit;
+	pthread_rwlock_t lock; /* of the two tables; never held around a callback */
+	struct range *ranges;  /* ascending */
+	size_t count;
+	struct bus_doorbell *bells;
+	size_t bell_count;
+	struct bus_doorbell_sink sink;
+	atomic_ulong misses;
+};
+
+int bus_create(struct bus **bus, const char *name, uint64_t limit, struct err *err)
+{
+	*bus = calloc(1, sizeof(**bus));
+	if (!*bus)
+		return err_sys(err, ENOMEM, "%s bus", name);
+	(*bus)->name = name;
+	(*bus)->limit = limit;
+	pthread_rwlock_init(&(*bus)->lock, NULL);
+	return 0;
+}
+
+void bus_destroy(struct bus *bus)
+{
+	if (!bus)
+		return;
+	pthread_rwlock_destroy(&bus->lock);
+	free(bus->ranges);
+	free(bus->bells);
+	free(bus);
+}
+
+const char *bus_name(const struct bus *bus)
+{
+	return bus->name;
+}
+
+/* The index of the first range that ends above @at. */
+static size_t lower_bound(const struct bus *bus, uint64_t at)
+{
+	size_t lo = 0, hi = bus->count;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		const struct range *r = &bus->ranges[mid];
+
+		if (at >= r->at && at - r->at >= r->len)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static int insert(struct bus *bus, const struct range *r, struct err *err)
+{
+	size_t i = lower_bound(bus, r->at);
+	struct range *grown;
+
+	if (i < bus->count && ranges_overlap(r->at, r->len, bus->ranges[i].at, bus->ranges[i].len))
+		return err_set(err, EBUSY, "%s %llx-%llx is taken by %s", bus->name,
+			       (unsigned long long)r->at, (unsigned long long)(r->at + r->len - 1),
+			       bus->ranges[i].dev->id);
+	grown = realloc(bus->ranges, (bus->count + 1) * sizeof(*grown));
+	if (!grown)
+		return err_sys(err, ENOMEM, "%s bus", bus->name);
+	bus->ranges = grown;
+	memmove(&grown[i + 1], &grown[i], (bus->count - i) * sizeof(*grown));
+	grown[i] = *r;
+	bus->count++;
+	return 0;
+}
+
+int bus_map(struct bus *bus, uint64_t at, uint64_t len, const struct bus_ops *ops,
+	    struct device *dev, struct err *err)
+{
+	const struct range r = {.at = at, .len = len, .ops = ops, .dev = dev};
+	int ret;
+
+	if (!len || !range_fits(at, len, bus->limit))
+		return err_set(err, EINVAL, "%s %llx, %llu bytes long, is not on the bus",
+			       bus->name, (unsigned long long)at, (unsigned long long)len);
+	pthread_rwlock_wrlock(&bus->lock);
+	ret = insert(bus, &r, err);
+	pthread_rwlock_unlock(&bus->lock);
+	return ret;
+}
+
+void bus_unmap(struct bus *bus, uint64_t at)
+{
+	size_t i;
+
+	pthread_rwlock_wrlock(&bus->lock);
+	i = lower_bound(bus, at);
+	if (i < bus->count && bus->ranges[i].at == at) {
+		bus->count--;
+		memmove(&bus->ranges[i], &bus->ranges[i + 1],
+			(bus->count - i) * sizeof(*bus->ranges));
+	}
+	pthread_rwlock_unlock(&bus->lock);
+}
+
+/* What an access at @at meets: a range, or the number of bytes up to the next one. */
+static bool decode(struct bus *bus, uint64_t at, unsigned int size, struct range *r,
+		   unsigned int *gap)
+{
+	bool hit = false;
+	size_t i;
+
+	*gap = size;
+	pthread_rwlock_rdlock(&bus->lock);
+	i = lower_bound(bus, at);
+	if (i < bus->count) {
+		*r = bus->ranges[i];
+		hit = at >= r->at;
+		if (!hit && r->at - at < size)
+			*gap = (unsigned int)(r->at - at);
+	}
+	pthread_rwlock_unlock(&bus->lock);
+	return hit;
+}
+
+/* The largest piece of an access of @left bytes at @offset that the device takes at once. */
+static unsigned int piece(const struct range *r, uint64_t offset, unsigned int left)
+{
+	unsigned int max = r->ops->max_size ? r->ops->max_size : 8;
+	unsigned int n = 8;
+
+	while (n > left || n > max || n > r->len - offset)
+		n /= 2;
+	return n;
+}
+
+static void get(const struct range *r, uint64_t offset, unsigned int n, uint8_t *data)
+{
+	uint64_t v = r->ops->read ? r->ops->read(r->dev, offset, n) : UINT64_MAX;
+
+	v = htole64(v);
+	memcpy(data, &v, n);
+}
+
+static void put(const struct range *r, uint64_t offset, unsigned int n, const uint8_t *data)
+{
+	uint64_t v = 0;
+
+	memcpy(&v, data, n);
+	if (r->ops->write)
+		r->ops->write(r->dev, offset, n, le64toh(v));
+}
+
+/* One element that no single callback can serve: cut into pieces, each decoded on its own. */
+static void access_pieces(struct bus *bus, uint64_t at, unsigned int size, uint8_t *data,
+			  bool write)
+{
+	struct range r;
+	unsigned int n;
+
+	for (; size; at += n, data += n, size -= n) {
+		if (!decode(bus, at, size, &r, &n)) {
+			atomic_fetch_add_explicit(&bus->misses, 1, memory_order_relaxed);
+			if (!write)
+				memset(data, 0xff, n);
+			continue;
+		}
+		n = piece(&r, at - r.at, size);
+		device_lock(r.dev);
+		if (write)
+			put(&r, at - r.at, n, data);
+		else
+			get(&r, at - r.at, n, data);
+		device_unlock(r.dev);
+		if (write && r.ops->settle)
+			r.ops->settle(r.dev);
+	}
+}
+
+static void access_string(struct bus *bus, uint64_t at, unsigned int size, uint8_t *data,
+			  uint32_t count, bool write)
+{
+	struct range r;
+	unsigned int gap;
+
+	if (!decode(bus, at, size, &r, &gap) || piece(&r, at - r.at, size) != size) {
+		for (; count; count--, data += size)
+			access_pieces(bus, at, size, data, write);
+		return;
+	}
+	device_lock(r.dev);
+	for (; count; count--, data += size)
+		if (write)
+			put(&r, at - r.at, size, data);
+		else
+			get(&r, at - r.at, size, data);
+	device_unlock(r.dev);
+	if (write && r.ops->settle)
+		r.ops->settle(r.dev);
+}
+
+uint64_t bus_read(struct bus *bus, uint64_t at, unsigned int size)
+{
+	uint64_t v = 0;
+
+	bug_on(size < 1 || size > 8);
+	access_string(bus, at, size, (uint8_t *)&v, 1, false);
+	return le64toh(v);
+}
+
+void bus_read_string(struct bus *bus, uint64_t at, unsigned int size, void *to, uint32_t count)
+{
+	access_string(bus, at, size, to, count, false);
+}
+
+uint64_t bus_misses(const struct bus *bus)
+{
+	return atomic_load_explicit(&bus->misses, memory_order_relaxed);
+}
+
+void bus_each(struct bus *bus,
+	      void (*fn)(void *arg, uint64_t at, uint64_t len, const struct device *dev), void *arg)
+{
+	pthread_rwlock_rdlock(&bus->lock);
+	for (size_t i = 0; i < bus->count; i++)
+		fn(arg, bus->ranges[i].at, bus->ranges[i].len, bus->ranges[i].dev);
+	pthread_rwlock_unlock(&bus->lock);
+}
+
+/* Doorbells */
+
+void bus_set_doorbell_sink(struct bus *bus, const struct bus_doorbell_sink *sink)
+{
+	bus->sink = sink ? *sink : (struct bus_doorbell_sink){0};
+}
+
+static bool same_bell(const struct bus_doorbell *a, const struct bus_doorbell *b)
+{
+	return a->at == b->at && a->size == b->size && a->match == b->match &&
+	       (!a->match || a->value == b->value);
+}
+
+int bus_doorbell_add(struct bus *bus, const struct bus_doorbell *bell, struct err *err)
+{
+	struct bus_doorbell *grown;
+	int ret = 0;
+
+	if (bell->match && !bell->size)
+		return err_set(err, EINVAL, "%s doorbell %llx matches a value but has no size",
+			       bus->name, (unsigned long long)bell->at);
+	if (bus->sink.add)
+		return bus->sink.add(bus->sink.arg, bus, bell, err);
+	pthread_rwlock_wrlock(&bus->lock);
+	for (size_t i = 0; !ret && i < bus->bell_count; i++)
+		if (same_bell(&bus->bells[i], bell))
+			ret = err_set(err, EEXIST, "%s doorbell %llx is there already", bus->name,
+				      (unsigned long long)bell->at);
+	if (!ret) {
+		grown = realloc(bus->bells, (bus->bell_count + 1) * sizeof(*grown));
+		if (grown) {
+			bus->bells = grown;
+			grown[bus->bell_count++] = *bell;
+		} else {
+			ret = err_sys(err, ENOMEM, "%s doorbell", bus->name);
+		}
+	}
+	pthread_rwlock_unlock(&bus->lock);
+	return ret;
+}
+
+void bus_doorbell_del(struct bus *bus, const struct bus_doorbell *bell)
+{
+	if (bus->sink.del) {
+		bus->sink.del(bus->sink.arg, bus, bell);
+		return;
+	}
+	pthread_rwlock_wrlock(&bus->lock);
+	for (size_t i = 0; i < bus->bell_count; i++)
+		if (same_bell(&bus->bells[i], bell)) {
+			bus->bells[i] = bus->bells[--bus->bell_count];
+			break;
+		}
+	pthread_rwlock_unlock(&bus->lock);
+}
+
+/* Whether a doorbell took the write. Only asked where nobody rings them for us. */
+static bool ring(struct bus *bus, uint64_t at, unsigned int size, uint64_t value)
+{
+	const uint64_t one = 1;
+	bool rung = false;
+
+	pthread_rwlock_rdlock(&bus->lock);
+	for (size_t i = 0; !rung && i < bus->bell_count; i++) {
+		const struct bus_doorbell *b = &bus->bells[i];
+
+		if (b->at != at || (b->size && b->size != size) ||
+		    (b->match && b->value != (value & ones(size))))
+			continue;
+		/* A full counter has been rung already. */
+		rung = write(b->fd, &one, sizeof(one)) == sizeof(one) || errno == EAGAIN;
+	}
+	pthread_rwlock_unlock(&bus->lock);
+	return rung;
+}
+
+void bus_write(struct bus *bus, uint64_t at, unsigned int size, uint64_t value)
+{
+	uint64_t v = htole64(value);
+
+	bug_on(size < 1 || size > 8);
+	if (!bus->sink.add && bus->bell_count && ring(bus, at, size, value))
+		return;
+	access_string(bus, at, size, (uint8_t *)&v, 1, true);
+}
+
+void bus_write_string(struct bus *bus, uint64_t at, unsigned int size, const void *from,
+		      uint32_t count)
+{
+	access_string(bus, at, size, (uint8_t *)(uintptr_t)from, count, true);
+}

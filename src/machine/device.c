@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "skep/bits.h"
+#include "skep/config.h"
+#include "skep/device.h"
+#include "skep/err.h"
+
+static const struct option no_options[] = {OPTION_END};
+
+static int build(struct device *dev, const struct config *config, struct err *err)
+{
+	const struct device_class *class = dev->class;
+	char prefix[64];
+	int ret;
+
+	snprintf(prefix, sizeof(prefix), "device.%s", dev->id);
+	ret = config_read(config, prefix, class->options ? class->options : no_options,
+			  (char *)dev + class->options_offset, err);
+	if (ret)
+		return ret;
+	ret = class->create(dev, err);
+	if (ret) {
+		err_prefix(err, "%s", dev->id);
+		return ret;
+	}
+	device_lock(dev);
+	if (class->reset)
+		class->reset(dev);
+	device_unlock(dev);
+	return 0;
+}
+
+int device_create(struct device **dev, const char *id, const struct config *config,
+		  struct machine *m, struct err *err)
+{
+	const struct device_class *class;
+	const char *model;
+	char key[64];
+	int ret;
+
+	snprintf(key, sizeof(key), "device.%s", id);
+	model = config_get(config, key);
+	if (!model)
+		return err_set(err, EINVAL, "device '%s' has no model; say %s=MODEL", id, key);
+	class = class_find(model, err);
+	if (!class)
+		return -ENOENT;
+	*dev = calloc(1, class->size);
+	if (!*dev)
+		return err_sys(err, ENOMEM, "device %s", id);
+	(*dev)->class = class;
+	(*dev)->machine = m;
+	lock_init(&(*dev)->lock,
+		  class->lock_rank ? (enum lock_rank) class->lock_rank : LOCK_DEVICE);
+	snprintf((*dev)->id, sizeof((*dev)->id), "%s", id);
+	ret = build(*dev, config, err);
+	if (ret) {
+		device_destroy(*dev);
+		*dev = NULL;
+	}
+	return ret;
+}
+
+void device_destroy(struct device *dev)
+{
+	if (!dev)
+		return;
+	if (dev->class->destroy)
+		dev->class->destroy(dev);
+	lock_destroy(&dev->lock);
+	free(dev);
+}
+
+void device_lock(struct device *dev)
+{
+	lock_take(&dev->lock);
+}
+
+void device_unlock(struct device *dev)
+{
+	lock_drop(&dev->lock);
+}
+
+void *device_state(struct device *dev)
+{
+	return dev->class->state ? (char *)dev + dev->class->state_offset : NULL;
+}
+
+void machine_end(struct machine *m, enum end_kind kind, unsigned int code, const char *fmt, ...)
+{
+	struct ending ending = {.kind = kind, .code = code};
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(ending.reason, sizeof(ending.reason), fmt, ap);
+	va_end(ap);
+	m->end(m, &ending);
+}

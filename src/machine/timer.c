@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <stdlib.h>
+
+#include "skep/clock.h"
+#include "skep/device.h"
+#include "skep/err.h"
+#include "skep/lock.h"
+#include "skep/timer.h"
+
+/*
+ * A machine has a few dozen timers, most of them idle: a sorted list is the right size.
+ *
+ * Lock order: a device's lock, then vtime's. A timer that falls due is taken off the list under
+ * vtime's lock, and only then is its device's lock taken; TIMER_FIRING in between tells a device
+ * that cancels or re-arms meanwhile that it got there first.
+ */
+struct vtime {
+	struct lock lock;
+	bool manual;
+	bool running;
+	uint64_t offset; /* running: host clock minus virtual time */
+	uint64_t still;  /* not running, or manual: virtual time */
+	struct timer *first;
+	void (*wake)(void *arg);
+	void *wake_arg;
+};
+
+static int create(struct vtime **vt, bool manual, struct err *err)
+{
+	*vt = calloc(1, sizeof(**vt));
+	if (!*vt)
+		return err_sys(err, ENOMEM, "virtual time");
+	lock_init(&(*vt)->lock, LOCK_LEAF);
+	(*vt)->manual = manual;
+	return 0;
+}
+
+int vtime_create(struct vtime **vt, struct err *err)
+{
+	return create(vt, false, err);
+}
+
+int vtime_create_manual(struct vtime **vt, struct err *err)
+{
+	return create(vt, true, err);
+}
+
+void vtime_destroy(struct vtime *vt)
+{
+	if (!vt)
+		return;
+	lock_destroy(&vt->lock);
+	free(vt);
+}
+
+static struct vtime *writable(const struct vtime *vt)
+{
+	return (struct vtime *)(uintptr_t)vt;
+}
+
+static uint64_t now_locked(const struct vtime *vt)
+{
+	return vt->running ? clock_now() - vt->offset : vt->still;
+}
+
+uint64_t vtime_now(const struct vtime *vt)
+{
+	struct vtime *w = writable(vt);
+	uint64_t now;
+
+	lock_take(&w->lock);
+	now = now_locked(vt);
+	lock_drop(&w->lock);
+	return now;
+}
+
+void timer_init(struct timer *t, struct vtime *vt, struct device *dev, timer_fn *fn)
+{
+	*t = (struct timer){.vtime = vt, .dev = dev, .fn = fn};
+}
+
+static void unlink_timer(struct vtime *vt, struct timer *t)
+{
+	struct timer **p = &vt->first;
+
+	while (*p != t)
+		p = &(*p)->next;
+	*p = t->next;
+}
+
+void timer_arm(struct timer *t, uint64_t at)
+{
+	struct vtime *vt = t->vtime;
+	struct timer **p = &vt->first;
+	bool sooner;
+
+	lock_take(&vt->lock);
+	if (t->state == TIMER_ARMED)
+		unlink_timer(vt, t);
+	while (*p && (*p)->at <= at)
+		p = &(*p)->next;
+	t->at = at;
+	t->next = *p;
+	t->state = TIMER_ARMED;
+	*p = t;
+	sooner = vt->first == t && vt->running;
+	lock_drop(&vt->lock);
+	if (sooner && vt->wake)
+		vt->wake(vt->wake_arg);
+}
+
+void timer_cancel(struct timer *t)
+{
+	if (!t->vtime)
+		return;
+	lock_take(&t->vtime->lock);
+	if (t->state == TIMER_ARMED)
+		unlink_timer(t->vtime, t);
+	t->state = TIMER_IDLE;
+	lock_drop(&t->vtime->lock);
+}
+
+bool timer_armed(const struct timer *t)
+{
+	bool armed;
+
+	if (!t->vtime)
+		return false;
+	lock_take(&t->vtime->lock);
+	armed = t->state == TIMER_ARMED;
+	lock_drop(&t->vtime->lock);
+	return armed;
+}
+
+void vtime_set_wake(struct vtime *vt, void (*wake)(void *arg), void *arg)
+{
+	vt->wake = wake;
+	vt->wake_arg = arg;
+}
+
+uint64_t vtime_deadline(struct vtime *vt)
+{
+	uint64_t at = UINT64_MAX;
+
+	lock_take(&vt->lock);
+	if (vt->running && vt->first && vt->first->at < UINT64_MAX - vt->offset)
+		at = vt->first->at + vt->offset;
+	lock_drop(&vt->lock);
+	return at;
+}
+
+static struct timer *take_due(struct vtime *vt, uint64_t until)
+{
+	struct timer *t;
+
+	lock_take(&vt->lock);
+	t = vt->first;
+	if (t && t->at <= until) {
+		vt->first = t->next;
+		t->state = TIMER_FIRING;
+		if (vt->manual && t->at > vt->still)
+			vt->still = t->at;
+	} else {
+		t = NULL;
+	}
+	lock_drop(&vt->lock);
+	return t;
+}
+
+static void fire(struct vtime *vt, struct timer *t)
+{
+	bool due;
+
+	device_lock(t->dev);
+	lock_take(&vt->lock);
+	due = t->state == TIMER_FIRING;
+	if (due)
+		t->state = TIMER_IDLE;
+	lock_drop(&vt->lock);
+	if (due)
+		t->fn(t->dev, t);
+	device_unlock(t->dev);
+}
+
+static void run_until(struct vtime *vt, uint64_t until)
+{
+	struct timer *t;
+
+	while ((t = take_due(vt, until)))
+		fire(vt, t);
+}
+
+void vtime_run(struct vtime *vt)
+{
+	/* Bounded by a deadline taken once: timers armed for later wait for the next turn. */
+	if (vt->running)
+		run_until(vt, vtime_now(vt));
+}
+
+void vtime_pause(struct vtime *vt)
+{
+	lock_take(&vt->lock);
+	if (!vt->manual && vt->running) {
+		vt->still = now_locked(vt);
+		vt->running = false;
+	}
+	lock_drop(&vt->lock);
+}
+
+void vtime_resume(struct vtime *vt)
+{
+	lock_take(&vt->lock);
+	if (!vt->manual && !vt->running) {
+		vt->offset = clock_now() - vt->still;
+		vt->running = true;
+	}
+	lock_drop(&vt->lock);
+	if (vt->wake)
+		vt->wake(vt->wake_arg);
+}
+
+void vtime_advance(struct vtime *vt, uint64_t ns)
+{
+	uint64_t until = vt->still + ns;
+
+	run_until(vt, until);
+	vt->still = until;
+}

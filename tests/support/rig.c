@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "skep/bits.h"
+#include "skep/worker_sim.h"
+#include "support/cm.h"
+#include "support/rig.h"
+
+static void record_level(void *arg, unsigned int gsi, bool level)
+{
+	struct rig *r = arg;
+
+	r->level[gsi] = level;
+	r->raised[gsi] += level;
+}
+
+static int record_message(void *arg, const struct msi *msi)
+{
+	struct rig *r = arg;
+
+	r->messages++;
+	r->last_message = *msi;
+	return 0;
+}
+
+static void record_end(struct machine *m, const struct ending *ending)
+{
+	struct rig *r = container_of(m, struct rig, machine);
+
+	if (r->ended)
+		return;
+	r->ended = true;
+	r->ending = *ending;
+}
+
+void rig_init(struct rig *r, uint64_t memory)
+{
+	const struct irq_sink sink = {.set = record_level, .msi = record_message, .arg = r};
+	struct machine *m = &r->machine;
+
+	memset(r, 0, sizeof(*r));
+	r->config = config_new();
+	assert_non_null(r->config);
+	assert_int_equal(gmem_create(&m->mem, memory ? memory : MIB(1), &r->err), 0);
+	assert_int_equal(bus_create(&m->ports, "port", 65536, &r->err), 0);
+	assert_int_equal(bus_create(&m->mmio, "memory", UINT64_MAX, &r->err), 0);
+	assert_int_equal(irqs_create(&m->irqs, &r->err), 0);
+	irqs_set_sink(m->irqs, &sink);
+	assert_int_equal(vtime_create_manual(&m->time, &r->err), 0);
+	assert_int_equal(worker_sim_create(&m->control, 1, &r->err), 0);
+	m->end = record_end;
+}
+
+void rig_fini(struct rig *r)
+{
+	worker_destroy(r->machine.control);
+	vtime_destroy(r->machine.time);
+	irqs_destroy(r->machine.irqs);
+	bus_destroy(r->machine.mmio);
+	bus_destroy(r->machine.ports);
+	gmem_destroy(r->machine.mem);
+	config_free(r->config);
+}
+
+struct device *rig_device(struct rig *r, const char *id, const char *model, const char *options)
+{
+	char key[64], *copy = strdup(options), *save = NULL;
+	struct device *dev = NULL;
+
+	assert_non_null(copy);
+	snprintf(key, sizeof(key), "device.%s", id);
+	assert_int_equal(config_set(r->config, key, model, &r->err), 0);
+	for (char *p = strtok_r(copy, " ", &save); p; p = strtok_r(NULL, " ", &save)) {
+		char pair[256];
+
+		snprintf(pair, sizeof(pair), "device.%s.%s", id, p);
+		assert_int_equal(config_set_pair(r->config, pair, &r->err), 0);
+	}
+	free(copy);
+	if (device_create(&dev, id, r->config, &r->machine, &r->err))
+		return NULL;
+	return dev;
+}
+
+uint8_t rig_in8(struct rig *r, uint16_t port)
+{
+	return (uint8_t)bus_read(r->machine.ports, port, 1);
+}
+
+void rig_out8(struct rig *r, uint16_t port, uint8_t value)
+{
+	bus_write(r->machine.ports, port, 1, value);
+}
