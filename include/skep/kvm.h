@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * kvm - the machine's processors, by Linux KVM.
+ *
+ * KVM stands beside the devices: it gives guest memory its slots, implements the sinks of bus.h
+ * (doorbells by ioeventfd) and irq.h (wires by its interrupt chips, messages by irqfd), and runs
+ * one thread per vCPU that turns exits into bus accesses. Only src/kvm includes <linux/kvm.h>.
+ *
+ * Everything here is called on the control thread unless it says otherwise.
+ */
+#ifndef SKEP_KVM_H
+#define SKEP_KVM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct cpu_entry;
+struct err;
+struct kvm;
+struct machine;
+
+#define KVM_VCPUS_MAX 254
+
+/*
+ * Opens /dev/kvm and checks that it has what skep cannot do without. Returns a descriptor, or
+ * -errno and the sentence that says what is missing and how it is cured.
+ */
+int kvm_open(struct err *err);
+
+/* What a host offers, for `skep doctor`. */
+struct kvm_fact {
+	const char *what;
+	char value[48];
+	const char *cure; /* NULL when nothing is amiss */
+	bool vital;       /* no guest runs without it */
+};
+#define KVM_FACTS_MAX 24
+/* Describes the KVM behind @fd; returns the number of facts. */
+size_t kvm_facts(int fd, struct kvm_fact *facts, size_t room);
+
+/* "kvm_intel", "kvm_amd", "kvm_pvm", or "kvm": what stands behind /dev/kvm. */
+const char *kvm_flavour(void);
+/* Whether guest kernels run on the processor itself: a stock kernel can boot. */
+bool kvm_runs_kernels(void);
+
+/*
+ * Makes a VM with @vcpus processors around @m's memory, buses and interrupt wires, whose sinks it
+ * becomes. @fd is kvm_open()'s and passes to the VM, on failure too.
+ */
+int kvm_create(struct kvm **kvm, int fd, struct machine *m, unsigned int vcpus, struct err *err);
+/* The vCPUs are stopped. NULL is allowed. */
+void kvm_destroy(struct kvm *kvm);
+
+/* Puts vCPU 0 where @entry says; the others wait for INIT and SIPI. The vCPUs are stopped. */
+int kvm_set_entry(struct kvm *kvm, const struct cpu_entry *entry, struct err *err);
+
+/* Starts the vCPU threads; on failure none runs. */
+int kvm_start(struct kvm *kvm, struct err *err);
+/* Gets every vCPU out of the guest and joins its thread. */
+void kvm_stop(struct kvm *kvm);
+/* No vCPU that is outside the guest at this moment enters again. Any thread, any lock held. */
+void kvm_hold(struct kvm *kvm);
+
+/* What the vCPUs did; they are stopped. */
+struct kvm_exit_count {
+	const char *reason;
+	uint64_t count;
+};
+#define KVM_EXIT_COUNTS_MAX 48
+/* Exits to user space by reason, those that happened; returns how many entries were filled. */
+size_t kvm_exit_counts(const struct kvm *kvm, struct kvm_exit_count *counts, size_t room);
+/* clock_now() when the first vCPU first entered the guest; 0 if none has. */
+uint64_t kvm_first_entry(const struct kvm *kvm);
+
+#endif

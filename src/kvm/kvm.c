@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The KVM system descriptor and the VM: API check, memory slots, start and stop of the vCPUs.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "kvm_priv.h"
+#include "skep/bits.h"
+#include "skep/device.h"
+#include "skep/err.h"
+#include "skep/gmem.h"
+
+/*
+ * Three pages that Intel processors without unrestricted guest mode need for real mode, and one
+ * for its identity map: below the 4 GiB mark, where no memory and no device lies.
+ */
+#define IDENTITY_MAP_GPA UINT64_C(0xfffbc000)
+#define TSS_GPA          UINT64_C(0xfffbd000)
+
+static const struct {
+	int cap;
+	const char *name;
+} needed[] = {
+	{KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},
+	{KVM_CAP_PIT2, "KVM_CAP_PIT2"},
+	{KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
+	{KVM_CAP_IRQFD, "KVM_CAP_IRQFD"},
+	{KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD"},
+	{KVM_CAP_SIGNAL_MSI, "KVM_CAP_SIGNAL_MSI"},
+	{KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID"},
+	{KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
+};
+
+static int open_failed(int errnum, struct err *err)
+{
+	int ret = err_sys(err, errnum, "cannot open /dev/kvm");
+
+	switch (errnum) {
+	case ENOENT:
+		err_advise(err, "this host offers no virtualization: enable it in the firmware and "
+				"load kvm_intel or kvm_amd");
+		break;
+	case EACCES:
+	case EPERM:
+		err_advise(err, "join its group (usermod -aG kvm $USER) and log in anew");
+		break;
+	case ENODEV:
+	case ENXIO:
+		err_advise(err, "no KVM module is loaded: load kvm_intel or kvm_amd");
+		break;
+	default:
+		break;
+	}
+	return ret;
+}
+
+int kvm_open(struct err *err)
+{
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int version;
+
+	if (fd < 0)
+		return open_failed(errno, err);
+	version = ioctl(fd, KVM_GET_API_VERSION, 0);
+	if (version != KVM_API_VERSION) {
+		close(fd);
+		return err_set(err, ENODEV, "/dev/kvm speaks version %d of its interface, not %d",
+			       version, KVM_API_VERSION);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+		if (ioctl(fd, KVM_CHECK_EXTENSION, needed[i].cap) <= 0) {
+			close(fd);
+			return err_set(err, ENODEV,
+				       "this host's KVM lacks %s; a newer kernel has it",
+				       needed[i].name);
+		}
+	return fd;
+}
+
+static int add_slots(struct kvm *kvm, struct err *err)
+{
+	const struct gmem_region *regions;
+	unsigned int n = gmem_regions(kvm->machine->mem, &regions);
+
+	for (unsigned int i = 0; i < n; i++) {
+		const struct kvm_userspace_memory_region slot = {
+			.slot = i,
+			.guest_phys_addr = regions[i].gpa,
+			.memory_size = regions[i].size,
+			.userspace_addr = (uintptr_t)regions[i].hva,
+		};
+
+		if (ioctl(kvm->fd, KVM_SET_USER_MEMORY_REGION, &slot))
+			return err_sys(err, errno, "KVM refuses %llu MiB of guest memory",
+				       (unsigned long long)(slot.memory_size >> 20));
+	}
+	return 0;
+}
+
+static int create_vm(struct kvm *kvm, struct err *err)
+{
+	const uint64_t identity = IDENTITY_MAP_GPA;
+	int ret;
+
+	/* A signal that meets the allocation makes KVM give up early. */
+	do {
+		kvm->fd = ioctl(kvm->sys_fd, KVM_CREATE_VM, 0);
+	} while (kvm->fd < 0 && errno == EINTR);
+	if (kvm->fd < 0)
+		return err_sys(err, errno, "KVM cannot make a virtual machine");
+	if (ioctl(kvm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) ||
+	    ioctl(kvm->fd, KVM_SET_TSS_ADDR, TSS_GPA))
+		return err_sys(err, errno, "KVM refuses the pages for real mode");
+	/* The chips first: with no slot and no vCPU in the way they cost KVM least. */
+	ret = irqchip_create(kvm, err);
+	if (!ret)
+		ret = add_slots(kvm, err);
+	return ret;
+}
+
+static int create_vcpus(struct kvm *kvm, unsigned int count, struct err *err)
+{
+	int most = ioctl(kvm->sys_fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+	struct kvm_cpuid2 *cpuid;
+	int ret = 0;
+
+	if (most > 0 && count > (unsigned int)most)
+		return err_set(err, EINVAL, "%u vCPUs: this host's KVM runs %d at most", count,
+			       most);
+	kvm->run_size = (size_t)ioctl(kvm->sys_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	kvm->vcpus = calloc(count, sizeof(*kvm->vcpus));
+	if (!kvm->vcpus)
+		return err_sys(err, ENOMEM, "%u vCPUs", count);
+	kvm->vcpu_count = count;
+	for (unsigned int i = 0; i < count; i++)
+		kvm->vcpus[i].fd = -1;
+	cpuid = cpuid_template(kvm, err);
+	if (!cpuid)
+		return -ENOMEM;
+	for (unsigned int i = 0; !ret && i < count; i++)
+		ret = vcpu_create(kvm, &kvm->vcpus[i], i, cpuid, err);
+	free(cpuid);
+	return ret;
+}
+
+int kvm_create(struct kvm **out, int fd, struct machine *m, unsigned int vcpus, struct err *err)
+{
+	struct kvm *kvm = calloc(1, sizeof(*kvm));
+	int ret;
+
+	if (!kvm) {
+		close(fd);
+		return err_sys(err, ENOMEM, "virtual machine");
+	}
+	kvm->sys_fd = fd;
+	kvm->fd = -1;
+	kvm->machine = m;
+	lock_init(&kvm->routes_lock, LOCK_LEAF);
+	ret = create_vm(kvm, err);
+	if (!ret)
+		ret = create_vcpus(kvm, vcpus, err);
+	if (ret) {
+		kvm_destroy(kvm);
+		return ret;
+	}
+	doorbell_attach(kvm);
+	*out = kvm;
+	return 0;
+}
+
+void kvm_destroy(struct kvm *kvm)
+{
+	if (!kvm)
+		return;
+	doorbell_detach(kvm);
+	irqchip_destroy(kvm);
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+		vcpu_destroy(&kvm->vcpus[i]);
+	free(kvm->vcpus);
+	if (kvm->fd >= 0)
+		close(kvm->fd);
+	close(kvm->sys_fd);
+	lock_destroy(&kvm->routes_lock);
+	free(kvm);
+}
+
+int kvm_set_entry(struct kvm *kvm, const struct cpu_entry *entry, struct err *err)
+{
+	return vcpu_enter_at(&kvm->vcpus[0], entry, err);
+}
+
+int kvm_start(struct kvm *kvm, struct err *err)
+{
+	int ret = 0;
+
+	atomic_store(&kvm->stop, false);
+	/* The application processors first: they wait in KVM for the first one's INIT. */
+	for (unsigned int i = kvm->vcpu_count; !ret && i-- > 0;)
+		ret = vcpu_start(&kvm->vcpus[i], err);
+	if (ret)
+		kvm_stop(kvm);
+	return ret;
+}
+
+void kvm_hold(struct kvm *kvm)
+{
+	atomic_store(&kvm->stop, true);
+}
+
+void kvm_stop(struct kvm *kvm)
+{
+	kvm_hold(kvm);
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+		vcpu_kick(&kvm->vcpus[i]);
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+		vcpu_join(&kvm->vcpus[i]);
+}
+
+size_t kvm_exit_counts(const struct kvm *kvm, struct kvm_exit_count *counts, size_t room)
+{
+	size_t n = 0;
+
+	for (unsigned int reason = 0; reason < EXIT_REASONS && n < room; reason++) {
+		uint64_t sum = 0;
+
+		for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+			sum += kvm->vcpus[i].exits[reason];
+		if (sum)
+			counts[n++] = (struct kvm_exit_count){exit_name(reason), sum};
+	}
+	return n;
+}
+
+uint64_t kvm_first_entry(const struct kvm *kvm)
+{
+	return kvm->vcpu_count ? kvm->vcpus[0].first_entry : 0;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of src/kvm share. */
+#ifndef SRC_KVM_KVM_PRIV_H
+#define SRC_KVM_KVM_PRIV_H
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "skep/kvm.h"
+#include "skep/lock.h"
+
+#define EXIT_REASONS 48
+#define ROUTES_MAX   256
+
+struct vcpu {
+	struct kvm *kvm;
+	unsigned int id; /* index and APIC id */
+	int fd;
+	struct kvm_run *run;
+	pthread_t thread;
+	bool started;
+	/* This thread's own until it is joined. */
+	uint64_t exits[EXIT_REASONS];
+	uint64_t first_entry;
+};
+
+struct kvm {
+	int sys_fd;
+	int fd;
+	struct machine *machine;
+	size_t run_size;
+	atomic_bool stop; /* vCPU threads leave their loop */
+	unsigned int vcpu_count;
+	struct vcpu *vcpus;
+
+	/* Message routes: one gsi above the chips' pins each. */
+	struct lock routes_lock;
+	struct kvm_irq_routing_entry routes[ROUTES_MAX];
+	bool route_used[ROUTES_MAX];
+};
+
+/* irqchip.c */
+int irqchip_create(struct kvm *kvm, struct err *err);
+void irqchip_destroy(struct kvm *kvm);
+
+/* doorbell.c */
+void doorbell_attach(struct kvm *kvm);
+void doorbell_detach(struct kvm *kvm);
+
+/* cpuid.c */
+/* What every vCPU is told, but for its id; freed by the caller. */
+struct kvm_cpuid2 *cpuid_template(const struct kvm *kvm, struct err *err);
+/* Gives @vcpu its own copy of @template, which is changed. */
+int cpuid_apply(struct vcpu *vcpu, struct kvm_cpuid2 *template, struct err *err);
+
+/* vcpu.c */
+int vcpu_create(struct kvm *kvm, struct vcpu *vcpu, unsigned int id, struct kvm_cpuid2 *template,
+		struct err *err);
+void vcpu_destroy(struct vcpu *vcpu);
+int vcpu_enter_at(struct vcpu *vcpu, const struct cpu_entry *entry, struct err *err);
+int vcpu_start(struct vcpu *vcpu, struct err *err);
+void vcpu_kick(struct vcpu *vcpu);
+void vcpu_join(struct vcpu *vcpu);
+
+/* exit.c: handles one exit; false when the vCPU shall not enter again. */
+bool exit_handle(struct vcpu *vcpu);
+/* KVM_RUN failed with @errnum, not EINTR or EAGAIN. */
+void exit_run_failed(struct vcpu *vcpu, int errnum);
+const char *exit_name(unsigned int reason);
+
+#endif

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A vCPU: its descriptor, its first registers, and the thread that runs it.
+ *
+ * Leaving the guest on demand takes two things: immediate_exit, which makes the next KVM_RUN
+ * return at once, and a signal, which ends the one under way. Whichever comes at whatever moment,
+ * the thread sees kvm->stop before it enters again.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "kvm_priv.h"
+#include "skep/bits.h"
+#include "skep/clock.h"
+#include "skep/cpu.h"
+#include "skep/err.h"
+
+#define KICK_SIGNAL SIGRTMIN
+
+#define VCPU_STACK KIB(128)
+
+#define MSR_IA32_MISC_ENABLE  0x1a0
+#define MSR_IA32_MTRR_DEFTYPE 0x2ff
+
+#define CR0_PE 1U
+#define CR0_ET (1U << 4)
+
+static void on_kick(int sig)
+{
+	(void)sig; /* its arrival is its message: KVM_RUN returns with EINTR */
+}
+
+/*
+ * Memory is write-back wherever no MTRR says otherwise, as a firmware leaves it; fast string
+ * operations are on. A host that refuses either is not worse off than with its own defaults.
+ */
+static void set_msrs(const struct vcpu *vcpu)
+{
+	static const struct kvm_msr_entry entries[] = {
+		{.index = MSR_IA32_MTRR_DEFTYPE, .data = 1U << 11 | 6},
+		{.index = MSR_IA32_MISC_ENABLE, .data = 1},
+	};
+	_Alignas(struct kvm_msrs) char buf[sizeof(struct kvm_msrs) + sizeof(entries)] = {0};
+	struct kvm_msrs *msrs = (struct kvm_msrs *)buf;
+
+	msrs->nmsrs = ARRAY_SIZE(entries);
+	memcpy(msrs->entries, entries, sizeof(entries));
+	ioctl(vcpu->fd, KVM_SET_MSRS, msrs);
+}
+
+int vcpu_create(struct kvm *kvm, struct vcpu *vcpu, unsigned int id, struct kvm_cpuid2 *template,
+		struct err *err)
+{
+	int ret;
+
+	vcpu->kvm = kvm;
+	vcpu->id = id;
+	vcpu->fd = ioctl(kvm->fd, KVM_CREATE_VCPU, id);
+	if (vcpu->fd < 0)
+		return err_sys(err, errno, "KVM cannot make vCPU %u", id);
+	vcpu->run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+	if (vcpu->run == MAP_FAILED) {
+		vcpu->run = NULL;
+		return err_sys(err, errno, "cannot map the state of vCPU %u", id);
+	}
+	ret = cpuid_apply(vcpu, template, err);
+	if (!ret)
+		set_msrs(vcpu);
+	return ret;
+}
+
+void vcpu_destroy(struct vcpu *vcpu)
+{
+	if (vcpu->run)
+		munmap(vcpu->run, vcpu->kvm->run_size);
+	if (vcpu->fd >= 0)
+		close(vcpu->fd);
+}
+
+/* The segments of cpu.h's CPU_PROT32: flat, 32-bit, ring 0. */
+static void set_prot32(struct kvm_sregs *s, const struct cpu_entry *entry)
+{
+	const struct kvm_segment code = {
+		.base = 0,
+		.limit = UINT32_MAX,
+		.selector = 0x10,
+		.type = 11, /* execute, read, accessed */
+		.present = 1,
+		.db = 1,
+		.s = 1,
+		.g = 1,
+	};
+	struct kvm_segment data = code;
+
+	data.selector = 0x18;
+	data.type = 3; /* read, write, accessed */
+	s->cs = code;
+	s->ds = s->es = s->fs = s->gs = s->ss = data;
+	s->gdt.base = entry->gdt;
+	s->gdt.limit = entry->gdt_limit;
+	s->idt.base = 0;
+	s->idt.limit = 0;
+	s->cr0 = CR0_PE | CR0_ET;
+	s->cr3 = 0;
+	s->cr4 = 0;
+	s->efer = 0;
+}
+
+int vcpu_enter_at(struct vcpu *vcpu, const struct cpu_entry *entry, struct err *err)
+{
+	const struct kvm_regs regs = {
+		.rip = entry->rip,
+		.rsp = entry->rsp,
+		.rax = entry->rax,
+		.rbx = entry->rbx,
+		.rcx = entry->rcx,
+		.rdx = entry->rdx,
+		.rsi = entry->rsi,
+		.rdi = entry->rdi,
+		.rbp = entry->rbp,
+		.rflags = 2, /* bit 1 is always set */
+	};
+	struct kvm_sregs sregs;
+
+	if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs))
+		return err_sys(err, errno, "KVM does not tell the registers of vCPU %u", vcpu->id);
+	set_prot32(&sregs, entry);
+	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) || ioctl(vcpu->fd, KVM_SET_REGS, &regs))
+		return err_sys(err, errno, "KVM refuses the first registers of vCPU %u", vcpu->id);
+	return 0;
+}
+
+static void *vcpu_thread(void *arg)
+{
+	struct vcpu *vcpu = arg;
+	struct kvm *kvm = vcpu->kvm;
+
+	if (!vcpu->first_entry)
+		vcpu->first_entry = clock_now();
+	while (!atomic_load_explicit(&kvm->stop, memory_order_acquire)) {
+		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
+			if (!exit_handle(vcpu))
+				break;
+		} else if (errno != EINTR && errno != EAGAIN) {
+			exit_run_failed(vcpu, errno);
+			break;
+		}
+	}
+	return NULL;
+}
+
+int vcpu_start(struct vcpu *vcpu, struct err *err)
+{
+	const struct sigaction kick = {.sa_handler = on_kick};
+	pthread_attr_t attr;
+	sigset_t all, old;
+	char name[16];
+	int ret;
+
+	sigaction(KICK_SIGNAL, &kick, NULL);
+	vcpu->run->immediate_exit = 0;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, VCPU_STACK);
+	/* Signals are the control thread's; a vCPU hears of nothing but its kick. */
+	sigfillset(&all);
+	sigdelset(&all, KICK_SIGNAL);
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGABRT);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ret = pthread_create(&vcpu->thread, &attr, vcpu_thread, vcpu);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (ret)
+		return err_sys(err, ret, "cannot start the thread of vCPU %u", vcpu->id);
+	vcpu->started = true;
+	snprintf(name, sizeof(name), "vcpu %u", vcpu->id);
+	pthread_setname_np(vcpu->thread, name);
+	return 0;
+}
+
+void vcpu_kick(struct vcpu *vcpu)
+{
+	if (!vcpu->started)
+		return;
+	/* KVM reads it on another thread: a plain byte, written whole. */
+	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
+	pthread_kill(vcpu->thread, KICK_SIGNAL);
+}
+
+void vcpu_join(struct vcpu *vcpu)
+{
+	if (!vcpu->started)
+		return;
+	pthread_join(vcpu->thread, NULL);
+	vcpu->started = false;
+}
