@@ -8,10 +8,16 @@
  *
  * Operations are embedded in whatever asked for them: nothing is allocated in flight. An operation
  * that was started completes exactly once, with what the system call would have returned (bytes,
- * 0, a descriptor, or -errno), never from within the call that started it.
+ * 0, a descriptor, or -errno), never from within the call that started it. Starting one only
+ * queues it: all that were started in one turn of the worker go to the kernel together. Operations
+ * under way at the same time complete in any order. An operation that would block waits, even on a
+ * file opened O_NONBLOCK: -EAGAIN is never a result.
  *
  * Files are registered once (worker_add_file) and named by their slot from then on. The ring is
  * restricted to registered files and to the operations below.
+ *
+ * A worker that does not run may be used by one thread at a time, whichever it is: operations that
+ * are started then wait for it to run.
  *
  * Engines: worker_uring.c for the host; worker_sim.c runs the same calls from a seed, in the order
  * and with the faults a test wants, without threads.
@@ -19,6 +25,7 @@
 #ifndef SKEP_WORKER_H
 #define SKEP_WORKER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,15 +37,20 @@ struct worker;
 
 typedef void io_done(struct io *io, int result);
 
+/* Starts as all zeroes but for @done, and may be started again from @done on. */
 struct io {
 	io_done *done;
-	/* Private to the engine. */
+	/* Private to the worker. */
 	struct worker *worker;
 	struct io *next;
 	void *buf;
-	uint64_t arg[4];
+	uint64_t offset;
+	uint32_t len;
+	int slot;
+	int result;
 	uint8_t op;
-	bool pending;
+	uint8_t state;
+	uint8_t mark;
 };
 
 #define WORKER_FILES_MAX 64
@@ -47,38 +59,58 @@ struct io {
 
 /* @name is the thread's, at most 15 bytes. */
 int worker_create(struct worker **w, const char *name, struct err *err);
-/* Every operation has completed; see worker_cancel(). */
+/* The worker does not run, and every operation has completed: see io_cancel() and io_drain(). Posts
+ * that did not run yet never will. NULL is allowed. */
 void worker_destroy(struct worker *w);
 
-/* Runs the worker on a thread of its own; worker_stop() ends and joins it. */
+/* Runs the worker on a thread of its own, which takes no signals; it runs when this returns. */
 int worker_start(struct worker *w, struct err *err);
-/* Runs the worker on the calling thread until worker_stop() is called. */
-void worker_run(struct worker *w);
-/* Any thread. Operations still under way stay so; the worker may be run or started again. */
+/*
+ * Runs the worker on the calling thread until worker_stop() is called; at once if it was called
+ * since the worker last ran. 0, or -errno when the ring cannot be had on this thread: that takes a
+ * worker that ran on another thread before, and a host short of memory or descriptors.
+ */
+int worker_run(struct worker *w);
+/*
+ * Any thread, also the worker's own. Joins the thread that worker_start() made, unless called on
+ * it; does not wait for worker_run() to return. Operations still under way stay so: they go on
+ * when the worker is run or started again, on this thread or another.
+ */
 void worker_stop(struct worker *w);
 
-/* Any thread: runs @fn(@arg) on the worker and waits for it. On the worker itself, or while it
- * does not run, calls it directly. */
+/*
+ * Any thread: runs @fn(@arg) on the worker and waits for it. On the worker itself, or while it
+ * does not run, calls it directly. The caller holds no lock that the worker may want.
+ */
 void worker_call(struct worker *w, void (*fn)(void *arg), void *arg);
 
 /*
- * Any thread, any lock held, never waits: has @post->fn(@post) run on the worker soon. Posting
- * what is already posted changes nothing.
+ * Any thread, any lock held, never waits: has @post->fn(@post) run on the worker soon, once. What
+ * the caller wrote before it, @fn sees. Posting what is already posted changes nothing; @fn may
+ * post its @post again. While the worker does not run, it stays posted until it does.
  */
 struct post {
 	void (*fn)(struct post *post);
 	/* Private. */
 	struct post *next;
-	bool queued;
+	atomic_bool queued;
 };
 void worker_post(struct worker *w, struct post *post);
 
 /* The rest: on the worker's thread, or while it does not run. */
 
-/* Registers @fd, which stays the caller's to close; returns its slot, or -errno (-ENFILE: full). */
+/* Takes @post back if it has not run yet. The caller sees to it that no thread posts it now. */
+void worker_unpost(struct worker *w, struct post *post);
+
+/*
+ * Registers @fd; returns its slot, or -errno (-ENFILE: full). @fd stays the caller's, who closes
+ * it only after worker_remove_file().
+ */
 int worker_add_file(struct worker *w, int fd);
+/* No operation on it is under way. Those started later complete with -EBADF. */
 void worker_remove_file(struct worker *w, int slot);
 
+/* What @buf and @iov point to, the array @iov too, stays in place until the operation completes. */
 void io_read(struct worker *w, struct io *io, int slot, void *buf, uint32_t len, uint64_t offset);
 void io_write(struct worker *w, struct io *io, int slot, const void *buf, uint32_t len,
 	      uint64_t offset);
@@ -96,16 +128,22 @@ void io_timeout(struct worker *w, struct io *io, uint64_t deadline);
 
 static inline bool io_pending(const struct io *io)
 {
-	return io->pending;
+	return io->state;
 }
 
 /* Has @io complete soon, with -ECANCELED unless it got there first. Nothing if not pending. */
 void io_cancel(struct worker *w, struct io *io);
 
-/* Turns the worker over until @io has completed: for tearing down. */
+/*
+ * Turns the worker over until @io has completed: for tearing down, after io_cancel() or when it is
+ * sure to complete. Other operations may complete meanwhile; posts, calls and timers wait.
+ */
 void io_drain(struct worker *w, struct io *io);
 
-/* Hands @vt's timers to this worker: they fire on its thread. NULL takes them away. */
+/*
+ * Hands @vt's timers to this worker: they fire on its thread, while it runs. NULL takes them away.
+ * While the worker does not run, or before anybody arms them; before @vt is destroyed.
+ */
 struct vtime;
 void worker_set_vtime(struct worker *w, struct vtime *vt);
 

@@ -4,6 +4,10 @@
  *
  * Operations are really carried out, but only when the test turns the worker over, one at a time,
  * in an order drawn from a seed. A test can have transfers cut short and operations fail.
+ *
+ * It has no thread: worker_start() fails, worker_call() calls directly, and worker_run() is
+ * worker_sim_step() until it returns false or worker_stop() is called. io_drain() on what cannot
+ * complete stops the test.
  */
 #ifndef SKEP_WORKER_SIM_H
 #define SKEP_WORKER_SIM_H
@@ -14,7 +18,8 @@
 struct err;
 struct worker;
 
-/* @seed draws the order; 0 keeps the order of arrival. Destroyed by worker_destroy(). */
+/* @seed draws the order; 0 keeps the order of arrival, posts first. Destroyed by worker_destroy().
+ */
 int worker_sim_create(struct worker **w, uint64_t seed, struct err *err);
 
 /*
@@ -26,12 +31,13 @@ bool worker_sim_step(struct worker *w);
 /* worker_sim_step() until it returns false, at most @limit times; returns how often. */
 unsigned int worker_sim_run(struct worker *w, unsigned int limit);
 
-/* The time that io_timeout() is judged by. It starts at 0. */
+/* Moves the time that io_timeout() is judged by. It starts at 0. */
 void worker_sim_advance(struct worker *w, uint64_t ns);
 
-/* One in @one_in operations fails with -@errnum; 0 stops it. */
+/* About one in @one_in operations (not timeouts) fails with -@errnum, undone, even if it would have
+ * waited; 1 fails all, 0 stops it. Decided when the operation is first looked at. */
 void worker_sim_fail(struct worker *w, unsigned int one_in, int errnum);
-/* One in @one_in transfers of more than a byte is cut short. */
+/* About one in @one_in transfers of more than a byte is cut short; 0 stops it. */
 void worker_sim_shorten(struct worker *w, unsigned int one_in);
 
 #endif

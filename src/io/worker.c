@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The part of a worker that no engine needs to know about: how other threads get in, which
+ * operations wait for what, and the loop.
+ *
+ * Posts are pushed on a stack without a lock, because posters hold locks of every rank; only the
+ * worker takes from it, all at once. worker_call() is a post that somebody waits for. A call is
+ * pushed under worker.lock while the worker is seen to run, and the worker ceases to run under the
+ * same lock when no call is left, so no caller waits for a loop that has gone.
+ */
+#include <errno.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "skep/bits.h"
+#include "skep/err.h"
+#include "skep/timer.h"
+#include "worker_engine.h"
+
+void io_list_append(struct io_list *l, struct io *io)
+{
+	io->next = NULL;
+	if (l->first)
+		l->last->next = io;
+	else
+		l->first = io;
+	l->last = io;
+}
+
+void io_list_remove(struct io_list *l, struct io *io)
+{
+	struct io *prev = NULL;
+
+	for (struct io *i = l->first; i != io; i = i->next)
+		prev = i;
+	if (prev)
+		prev->next = io->next;
+	else
+		l->first = io->next;
+	if (l->last == io)
+		l->last = prev;
+}
+
+struct io *io_list_pop(struct io_list *l)
+{
+	struct io *io = l->first;
+
+	if (io)
+		io_list_remove(l, io);
+	return io;
+}
+
+void worker_init(struct worker *w, const struct worker_engine *engine, const char *name)
+{
+	w->engine = engine;
+	for (unsigned int i = 0; i < WORKER_FILES_MAX; i++)
+		w->files[i] = -1;
+	lock_init(&w->lock, LOCK_LEAF);
+	snprintf(w->name, sizeof(w->name), "%s", name);
+}
+
+void worker_fini(struct worker *w)
+{
+	lock_destroy(&w->lock);
+}
+
+void worker_destroy(struct worker *w)
+{
+	if (!w)
+		return;
+	if (w->started)
+		worker_stop(w);
+	bug_on(w->running);
+	bug_on(w->pending);
+	worker_set_vtime(w, NULL);
+	w->engine->destroy(w);
+}
+
+/* Whether the caller is the running worker itself. */
+static bool on_worker(struct worker *w)
+{
+	return atomic_load(&w->running) && pthread_equal(atomic_load(&w->self), pthread_self());
+}
+
+/* Whether the caller may use what belongs to the worker's thread. */
+static bool may_touch(struct worker *w)
+{
+	return !atomic_load(&w->running) || pthread_equal(atomic_load(&w->self), pthread_self());
+}
+
+/* The loop looks at everything again before it waits, so it need not wake itself. */
+static void wake(struct worker *w)
+{
+	if (!on_worker(w))
+		w->engine->wake(w);
+}
+
+void worker_post(struct worker *w, struct post *post)
+{
+	struct post *first;
+
+	/* With the exchange in worker_run_post(), orders the caller's writes before @fn. */
+	if (atomic_exchange(&post->queued, true))
+		return;
+	first = atomic_load(&w->posted);
+	do
+		post->next = first;
+	while (!atomic_compare_exchange_weak(&w->posted, &first, post));
+	wake(w);
+}
+
+void worker_take_posts(struct worker *w)
+{
+	struct post *newest = atomic_exchange(&w->posted, NULL), *oldest = NULL;
+	struct post **end = &w->posts;
+
+	while (newest) {
+		struct post *next = newest->next;
+
+		newest->next = oldest;
+		oldest = newest;
+		newest = next;
+	}
+	while (*end)
+		end = &(*end)->next;
+	*end = oldest;
+}
+
+void worker_run_post(struct worker *w, struct post *post)
+{
+	(void)w;
+	atomic_exchange(&post->queued, false);
+	post->fn(post);
+}
+
+/* Those posted by now; what they post waits for the next turn. */
+static void run_posts(struct worker *w)
+{
+	struct post *post, *last;
+
+	worker_take_posts(w);
+	for (last = w->posts; last && last->next; last = last->next)
+		;
+	while (last && (post = w->posts)) {
+		bool end = post == last;
+
+		w->posts = post->next;
+		worker_run_post(w, post);
+		if (end)
+			break;
+	}
+}
+
+void worker_unpost(struct worker *w, struct post *post)
+{
+	struct post **p = &w->posts;
+
+	bug_on(!may_touch(w));
+	if (!atomic_load(&post->queued))
+		return;
+	worker_take_posts(w);
+	while (*p && *p != post)
+		p = &(*p)->next;
+	bug_on(!*p); /* it is posted to another worker */
+	*p = post->next;
+	atomic_store(&post->queued, false);
+}
+
+struct call {
+	struct post post;
+	struct worker *worker;
+	void (*fn)(void *arg);
+	void *arg;
+	sem_t done;
+};
+
+static void run_call(struct post *post)
+{
+	struct call *c = container_of(post, struct call, post);
+	struct worker *w = c->worker;
+
+	c->fn(c->arg);
+	lock_take(&w->lock);
+	w->calls--;
+	lock_drop(&w->lock);
+	sem_post(&c->done); /* @c is gone from here on */
+}
+
+void worker_call(struct worker *w, void (*fn)(void *arg), void *arg)
+{
+	struct call c = {.post.fn = run_call, .worker = w, .fn = fn, .arg = arg};
+	bool running;
+
+	if (on_worker(w)) {
+		fn(arg);
+		return;
+	}
+	sem_init(&c.done, 0, 0);
+	lock_take(&w->lock);
+	running = w->running;
+	if (running) {
+		w->calls++;
+		worker_post(w, &c.post);
+	}
+	lock_drop(&w->lock);
+	if (running)
+		while (sem_wait(&c.done) && errno == EINTR)
+			;
+	else
+		fn(arg);
+	sem_destroy(&c.done);
+}
+
+int worker_add_file(struct worker *w, int fd)
+{
+	bug_on(!may_touch(w));
+	for (int slot = 0; slot < WORKER_FILES_MAX; slot++) {
+		int rc;
+
+		if (w->files[slot] >= 0)
+			continue;
+		rc = fd < 0 ? -EBADF : w->engine->set_file(w, slot, fd);
+		if (rc)
+			return rc;
+		w->files[slot] = fd;
+		return slot;
+	}
+	return -ENFILE;
+}
+
+void worker_remove_file(struct worker *w, int slot)
+{
+	bug_on(!may_touch(w));
+	bug_on(slot < 0 || slot >= WORKER_FILES_MAX || w->files[slot] < 0);
+	w->engine->set_file(w, slot, -1);
+	w->files[slot] = -1;
+}
+
+/* Takes the arguments; @io is then put on the list it belongs to. */
+static void start(struct worker *w, struct io *io, enum io_op op, int slot, const void *buf,
+		  uint32_t len, uint64_t offset)
+{
+	bug_on(!may_touch(w));
+	bug_on(io->state != IO_IDLE);
+	io->worker = w;
+	io->op = (uint8_t)op;
+	io->slot = slot;
+	io->buf = (void *)(uintptr_t)buf;
+	io->len = len;
+	io->offset = offset;
+	io->mark = 0;
+	w->pending++;
+}
+
+static void start_on_file(struct worker *w, struct io *io, enum io_op op, int slot, const void *buf,
+			  uint32_t len, uint64_t offset)
+{
+	bug_on(slot < 0 || slot >= WORKER_FILES_MAX);
+	start(w, io, op, slot, buf, len, offset);
+	io->state = IO_QUEUED;
+	io_list_append(&w->queue, io);
+}
+
+void io_read(struct worker *w, struct io *io, int slot, void *buf, uint32_t len, uint64_t offset)
+{
+	start_on_file(w, io, IO_OP_READ, slot, buf, len, offset);
+}
+
+void io_write(struct worker *w, struct io *io, int slot, const void *buf, uint32_t len,
+	      uint64_t offset)
+{
+	start_on_file(w, io, IO_OP_WRITE, slot, buf, len, offset);
+}
+
+void io_readv(struct worker *w, struct io *io, int slot, const struct iovec *iov, unsigned int n,
+	      uint64_t offset)
+{
+	start_on_file(w, io, IO_OP_READV, slot, iov, n, offset);
+}
+
+void io_writev(struct worker *w, struct io *io, int slot, const struct iovec *iov, unsigned int n,
+	       uint64_t offset)
+{
+	start_on_file(w, io, IO_OP_WRITEV, slot, iov, n, offset);
+}
+
+void io_sync(struct worker *w, struct io *io, int slot, bool data_only)
+{
+	start_on_file(w, io, IO_OP_SYNC, slot, NULL, data_only, 0);
+}
+
+void io_poll(struct worker *w, struct io *io, int slot, unsigned int events)
+{
+	start_on_file(w, io, IO_OP_POLL, slot, NULL, events, 0);
+}
+
+void io_accept(struct worker *w, struct io *io, int slot)
+{
+	start_on_file(w, io, IO_OP_ACCEPT, slot, NULL, 0, 0);
+}
+
+void io_timeout(struct worker *w, struct io *io, uint64_t deadline)
+{
+	struct io **p = &w->timeouts.first;
+
+	start(w, io, IO_OP_TIMEOUT, -1, NULL, 0, deadline);
+	io->state = IO_TIMING;
+	while (*p && (*p)->offset <= deadline)
+		p = &(*p)->next;
+	if (!*p) {
+		io_list_append(&w->timeouts, io);
+		return;
+	}
+	io->next = *p;
+	*p = io;
+}
+
+void worker_result(struct worker *w, struct io *io, int result)
+{
+	if (io->state == IO_CANCELLING)
+		io_list_remove(&w->cancels, io);
+	io->result = result;
+	io->state = IO_READY;
+	io_list_append(&w->ready, io);
+}
+
+void worker_requeue(struct worker *w, struct io *io)
+{
+	io->state = IO_QUEUED;
+	io_list_append(&w->queue, io);
+}
+
+void worker_deliver(struct worker *w, struct io *io)
+{
+	io_list_remove(&w->ready, io);
+	io->state = IO_IDLE;
+	w->pending--;
+	io->done(io, io->result);
+}
+
+void worker_expire(struct worker *w)
+{
+	uint64_t now;
+
+	if (!w->timeouts.first)
+		return;
+	now = w->engine->now(w);
+	while (w->timeouts.first && w->timeouts.first->offset <= now)
+		worker_result(w, io_list_pop(&w->timeouts), -ETIME);
+}
+
+void io_cancel(struct worker *w, struct io *io)
+{
+	bug_on(!may_touch(w));
+	switch (io->state) {
+	case IO_QUEUED:
+		io_list_remove(&w->queue, io);
+		worker_result(w, io, -ECANCELED);
+		break;
+	case IO_TIMING:
+		io_list_remove(&w->timeouts, io);
+		worker_result(w, io, -ECANCELED);
+		break;
+	case IO_FLIGHT:
+		io->state = IO_CANCELLING;
+		io_list_append(&w->cancels, io);
+		break;
+	default:
+		break;
+	}
+}
+
+/* One turn; completions are taken one at a time, as their functions may drain others. */
+static void turn(struct worker *w, uint64_t deadline)
+{
+	if (w->timeouts.first)
+		deadline = MIN(deadline, w->timeouts.first->offset);
+	if (w->ready.first)
+		deadline = 0;
+	w->engine->turn(w, deadline);
+	worker_expire(w);
+	while (w->ready.first)
+		worker_deliver(w, w->ready.first);
+}
+
+void io_drain(struct worker *w, struct io *io)
+{
+	bool at_rest = !atomic_load(&w->running);
+
+	bug_on(!may_touch(w));
+	if (!io_pending(io))
+		return;
+	if (at_rest && w->engine->attach(w, NULL)) {
+		/* Nothing is the kernel's while the worker is at rest, so this ends it. */
+		io_cancel(w, io);
+		worker_deliver(w, io);
+		return;
+	}
+	while (io_pending(io))
+		turn(w, UINT64_MAX);
+	if (at_rest)
+		w->engine->detach(w);
+}
+
+static void wake_for_timer(void *arg)
+{
+	wake(arg);
+}
+
+void worker_set_vtime(struct worker *w, struct vtime *vt)
+{
+	if (w->vt)
+		vtime_set_wake(w->vt, NULL, NULL);
+	w->vt = vt;
+	if (vt)
+		vtime_set_wake(vt, wake_for_timer, w);
+}
+
+static uint64_t loop_deadline(struct worker *w)
+{
+	if (atomic_load(&w->stop) || atomic_load(&w->posted) || w->posts)
+		return 0;
+	return w->vt ? vtime_deadline(w->vt) : UINT64_MAX;
+}
+
+static void begin_running(struct worker *w)
+{
+	lock_take(&w->lock);
+	bug_on(w->running);
+	atomic_store(&w->self, pthread_self());
+	atomic_store(&w->running, true);
+	lock_drop(&w->lock);
+}
+
+/* False: a call came in that must be run first. */
+static bool cease_running(struct worker *w)
+{
+	bool idle;
+
+	lock_take(&w->lock);
+	idle = !w->calls;
+	if (idle)
+		atomic_store(&w->running, false);
+	lock_drop(&w->lock);
+	return idle;
+}
+
+static void turn_until_stopped(struct worker *w)
+{
+	while (!atomic_load(&w->stop)) {
+		run_posts(w);
+		if (w->vt)
+			vtime_run(w->vt);
+		turn(w, loop_deadline(w));
+	}
+}
+
+static void loop(struct worker *w)
+{
+	if (w->engine->run)
+		w->engine->run(w);
+	else
+		turn_until_stopped(w);
+	for (;;) {
+		w->engine->detach(w);
+		if (cease_running(w))
+			break;
+		run_posts(w);
+	}
+}
+
+int worker_run(struct worker *w)
+{
+	int rc = w->engine->attach(w, NULL);
+
+	if (rc)
+		return rc;
+	begin_running(w);
+	loop(w);
+	atomic_store(&w->stop, false);
+	return 0;
+}
+
+struct start {
+	struct worker *worker;
+	struct err *err;
+	int rc;
+	sem_t done;
+};
+
+static void *run_thread(void *arg)
+{
+	struct start *s = arg;
+	struct worker *w = s->worker;
+
+	s->rc = w->engine->attach(w, s->err);
+	if (s->rc) {
+		sem_post(&s->done);
+		return NULL;
+	}
+	begin_running(w);
+	sem_post(&s->done); /* @s is gone from here on */
+	loop(w);
+	return NULL;
+}
+
+/* Signals are for the main thread; those that report a crash cannot be held back. */
+static int create_thread(struct worker *w, struct start *s)
+{
+	sigset_t all, old;
+	int rc;
+
+	sigfillset(&all);
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGILL);
+	sigdelset(&all, SIGFPE);
+	sigdelset(&all, SIGABRT);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&w->thread, NULL, run_thread, s);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return rc;
+}
+
+int worker_start(struct worker *w, struct err *err)
+{
+	struct start s = {.worker = w, .err = err};
+	int rc;
+
+	bug_on(w->running);
+	if (w->started)
+		worker_stop(w); /* it stopped itself, and is still to be joined */
+	if (w->engine->run)
+		return err_set(err, ENOTSUP, "worker %s: the deterministic worker has no thread",
+			       w->name);
+	atomic_store(&w->stop, false);
+	sem_init(&s.done, 0, 0);
+	rc = create_thread(w, &s);
+	if (rc) {
+		sem_destroy(&s.done);
+		return err_sys(err, rc, "worker %s: cannot create its thread", w->name);
+	}
+	while (sem_wait(&s.done) && errno == EINTR)
+		;
+	sem_destroy(&s.done);
+	if (s.rc) {
+		pthread_join(w->thread, NULL);
+		err_prefix(err, "worker %s", w->name);
+		return s.rc;
+	}
+	pthread_setname_np(w->thread, w->name);
+	w->started = true;
+	return 0;
+}
+
+void worker_stop(struct worker *w)
+{
+	bool join;
+
+	atomic_store(&w->stop, true);
+	w->engine->wake(w);
+	if (on_worker(w))
+		return;
+	lock_take(&w->lock);
+	join = w->started;
+	w->started = false;
+	lock_drop(&w->lock);
+	if (join)
+		pthread_join(w->thread, NULL);
+}

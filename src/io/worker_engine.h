@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * worker_engine - what the common part of a worker (worker.c) and its engines share.
+ *
+ * An operation moves through the states below on the worker's thread alone. The common part keeps
+ * the lists; an engine takes from the queue what it can carry out, and says how it ended with
+ * worker_result(). The kernel holds operations only between engine->attach and engine->detach, so
+ * a worker at rest is plain memory that any one thread may use.
+ */
+#ifndef SKEP_IO_WORKER_ENGINE_H
+#define SKEP_IO_WORKER_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "skep/lock.h"
+#include "skep/worker.h"
+
+enum io_op {
+	IO_OP_READ,
+	IO_OP_WRITE,
+	IO_OP_READV,
+	IO_OP_WRITEV,
+	IO_OP_SYNC, /* len: data only */
+	IO_OP_POLL, /* len: events */
+	IO_OP_ACCEPT,
+	IO_OP_TIMEOUT, /* offset: deadline */
+};
+
+enum io_state {
+	IO_IDLE,
+	IO_QUEUED,     /* on worker.queue: the engine has not seen it, or gave it back */
+	IO_TIMING,     /* on worker.timeouts */
+	IO_FLIGHT,     /* the kernel's */
+	IO_CANCELLING, /* the kernel's, and on worker.cancels */
+	IO_CANCELLED,  /* the kernel's, which was told to cancel it */
+	IO_READY,      /* on worker.ready: result is known, done is to be called */
+};
+
+struct io_list {
+	struct io *first;
+	struct io *last;
+};
+
+void io_list_append(struct io_list *l, struct io *io);
+void io_list_remove(struct io_list *l, struct io *io);
+/* NULL when empty. */
+struct io *io_list_pop(struct io_list *l);
+
+struct worker_engine {
+	/* The loop of an engine without threads; NULL for the common one. */
+	void (*run)(struct worker *w);
+	void (*destroy)(struct worker *w);
+	/* Makes the engine the calling thread's. Nothing is in flight. */
+	int (*attach)(struct worker *w, struct err *err);
+	/* Takes everything back from the kernel: it is ready, or queued again. */
+	void (*detach)(struct worker *w);
+	/* Starts what is queued, waits for a result, wake() or @deadline (engine->now's). */
+	void (*turn)(struct worker *w, uint64_t deadline);
+	/* Any thread: ends a turn that waits, or the next one. */
+	void (*wake)(struct worker *w);
+	/* @slot becomes @fd, -1 for none. Before worker.files says so. */
+	int (*set_file)(struct worker *w, int slot, int fd);
+	uint64_t (*now)(struct worker *w);
+};
+
+struct worker {
+	const struct worker_engine *engine;
+	struct vtime *vt;
+	int files[WORKER_FILES_MAX]; /* -1: free */
+
+	/* The worker's thread, or one at a time while it does not run. */
+	struct io_list queue;
+	struct io_list timeouts; /* by deadline */
+	struct io_list cancels;
+	struct io_list ready;
+	struct post *posts; /* taken from @posted, in order */
+	unsigned int pending;
+
+	/* Any thread. */
+	_Atomic(struct post *) posted; /* newest first */
+	atomic_bool stop;
+	_Atomic(pthread_t) self; /* meaningful while running */
+	atomic_bool running;     /* changes under @lock */
+
+	struct lock lock;
+	unsigned int calls; /* worker_call()s that wait */
+	bool started;       /* @thread is to be joined */
+	pthread_t thread;
+	char name[16];
+};
+
+void worker_init(struct worker *w, const struct worker_engine *engine, const char *name);
+void worker_fini(struct worker *w);
+
+/* @io ended with @result: its done is called from the loop. */
+void worker_result(struct worker *w, struct io *io, int result);
+/* @io, which the engine took off the queue, goes back to its end. */
+void worker_requeue(struct worker *w, struct io *io);
+/* Calls done for the ready operation @io. */
+void worker_deliver(struct worker *w, struct io *io);
+/* Makes timeouts that are over ready. */
+void worker_expire(struct worker *w);
+/* Moves what was posted to w->posts. */
+void worker_take_posts(struct worker *w);
+/* Runs @post, which was taken off w->posts. */
+void worker_run_post(struct worker *w, struct post *post);
+
+#endif
