@@ -3,7 +3,8 @@
  * log - messages to the person who runs skep, on stderr, one line each.
  *
  * A struct log belongs to whoever starts the machine (the command line, a test) and outlives it.
- * Every function may be called from any thread; a line is one write(2), so lines never mix.
+ * Every function may be called from any thread; a line is one write(2), so lines never mix. A line
+ * holds about 1,000 bytes, the rest is cut; control characters in it become '?'.
  *
  * What a guest provokes goes through log_guest(), which spends from a fixed budget of bytes: a
  * hostile guest cannot fill a disk. When the budget is gone, one line says so, and the rest is
@@ -30,7 +31,7 @@ struct log {
 	atomic_ulong guest_dropped; /* lines not written for want of budget */
 };
 
-#define LOG_GUEST_BUDGET (64 * 1024)
+#define LOG_GUEST_BUDGET (64L * 1024)
 
 void log_init(struct log *log, int fd, enum log_level level);
 
