@@ -19,17 +19,27 @@ int err_set(struct err *e, int errnum, const char *fmt, ...)
 	return -errnum;
 }
 
+/* Not strerror(): that depends on the locale, and may share a buffer between threads. */
+static void append_errnum(struct err *e, int errnum)
+{
+	const char *meaning = strerrordesc_np(errnum);
+	size_t n = strlen(e->text);
+
+	if (meaning)
+		snprintf(e->text + n, sizeof(e->text) - n, ": %s", meaning);
+	else
+		snprintf(e->text + n, sizeof(e->text) - n, ": error %d", errnum);
+}
+
 int err_sys(struct err *e, int errnum, const char *fmt, ...)
 {
 	va_list ap;
-	size_t n;
 
 	if (e) {
 		va_start(ap, fmt);
 		vsnprintf(e->text, sizeof(e->text), fmt, ap);
 		va_end(ap);
-		n = strlen(e->text);
-		snprintf(e->text + n, sizeof(e->text) - n, ": %s", strerrordesc_np(errnum));
+		append_errnum(e, errnum);
 	}
 	return -errnum;
 }
@@ -58,11 +68,11 @@ void err_advise(struct err *e, const char *fmt, ...)
 	if (!e)
 		return;
 	n = strlen(e->text);
-	n += (size_t)snprintf(e->text + n, sizeof(e->text) - n, "; ");
-	if (n >= sizeof(e->text))
-		return;
+	if (n + 3 >= sizeof(e->text))
+		return; /* no room for "; " and a word: better none than half of it */
+	memcpy(e->text + n, "; ", 2);
 	va_start(ap, fmt);
-	vsnprintf(e->text + n, sizeof(e->text) - n, fmt, ap);
+	vsnprintf(e->text + n + 2, sizeof(e->text) - n - 2, fmt, ap);
 	va_end(ap);
 }
 
