@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -25,8 +26,8 @@ void log_init(struct log *log, int fd, enum log_level level)
 }
 
 /* Returns the bytes of the line, so that log_guest() can account for it. */
-static size_t format_line(const struct log *log, enum log_level level, char *line, const char *fmt,
-			  va_list ap)
+__attribute__((format(printf, 4, 0))) static size_t
+format_line(const struct log *log, enum log_level level, char *line, const char *fmt, va_list ap)
 {
 	const size_t room = LINE_MAX_BYTES - 2;
 	size_t n;
@@ -34,6 +35,10 @@ static size_t format_line(const struct log *log, enum log_level level, char *lin
 	n = (size_t)snprintf(line, room, "skep: %s", level_word[level]);
 	n += (size_t)vsnprintf(line + n, room - n, fmt, ap);
 	n = MIN(n, room - 1);
+	/* What is quoted may come from a guest or a file: it steers no terminal, forges no line. */
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+			line[i] = '?';
 	if (log->raw)
 		line[n++] = '\r';
 	line[n++] = '\n';
@@ -42,9 +47,16 @@ static size_t format_line(const struct log *log, enum log_level level, char *lin
 
 static void put_line(const struct log *log, const char *line, size_t n)
 {
+	ssize_t put = write(log->fd, line, n);
+
+	/*
+	 * A kick that arrives while the reader is slow must not cost the line; but a reader that
+	 * takes nothing must not keep the thread from what it was kicked for.
+	 */
+	if (put < 0 && errno == EINTR)
+		put = write(log->fd, line, n);
 	/* Nobody is left to tell when stderr itself cannot be written. */
-	if (write(log->fd, line, n) < 0)
-		return;
+	(void)put;
 }
 
 void log_line(struct log *log, enum log_level level, const char *fmt, ...)
@@ -83,8 +95,8 @@ void log_guest(struct log *log, enum log_level level, const char *fmt, ...)
 		return;
 	}
 	put_line(log, line, n);
-	if (left <= 0)
-		log_line(log, LOG_WARN,
-			 "the guest has caused %d KiB of messages; further ones are only counted",
+	if (left <= 0) /* seen at every level at which the lines themselves were */
+		log_line(log, log->level < LOG_WARN ? log->level : LOG_WARN,
+			 "the guest has caused %ld KiB of messages; further ones are only counted",
 			 LOG_GUEST_BUDGET / 1024);
 }
