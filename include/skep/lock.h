@@ -4,7 +4,8 @@
  *
  * A thread that holds a lock may only take locks of a higher rank; two of the same rank are never
  * held together. So no two threads can wait for one another. Debug builds (SKEP_LOCK_CHECKS) keep
- * the ranks each thread holds and stop on a violation; release builds pay for a mutex only.
+ * what each thread holds and stop on a violation, and when a thread drops or waits with a lock that
+ * it does not hold; release builds pay for a mutex only.
  */
 #ifndef SKEP_LOCK_H
 #define SKEP_LOCK_H

@@ -4,22 +4,33 @@
 #include "skep/err.h"
 
 #ifdef SKEP_LOCK_CHECKS
-/* Bit n: this thread holds a lock of rank n. */
-static _Thread_local unsigned int held;
+/* What this thread holds, by rank: never two of one rank. */
+static _Thread_local const struct lock *held[LOCK_LEAF + 1];
 
 static void note_take(const struct lock *l)
 {
-	bug_on(held >> l->rank); /* a lock of this rank or a higher one is held already */
-	held |= 1U << l->rank;
+	for (unsigned int rank = l->rank; rank <= LOCK_LEAF; rank++)
+		bug_on(held[rank]); /* this rank or a higher one is held already */
+	held[l->rank] = l;
+}
+
+static void check_held(const struct lock *l)
+{
+	bug_on(held[l->rank] != l);
 }
 
 static void note_drop(const struct lock *l)
 {
-	bug_on(!(held & 1U << l->rank)); /* dropped by a thread that does not hold it */
-	held &= ~(1U << l->rank);
+	check_held(l);
+	held[l->rank] = NULL;
 }
 #else
 static void note_take(const struct lock *l)
+{
+	(void)l;
+}
+
+static void check_held(const struct lock *l)
 {
 	(void)l;
 }
@@ -67,5 +78,6 @@ bool lock_wait(struct lock *l, pthread_cond_t *cond, uint64_t deadline)
 {
 	struct timespec ts = clock_timespec(deadline);
 
+	check_held(l);
 	return pthread_cond_timedwait(cond, &l->mutex, &ts) == 0;
 }
