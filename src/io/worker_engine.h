@@ -92,6 +92,12 @@ struct worker {
 	char name[16];
 };
 
+/*
+ * The sentence for an io_uring that @errnum refuses; @disabled is the value of the sysctl
+ * kernel.io_uring_disabled, -1 when there is none. Returns -@errnum.
+ */
+int worker_uring_refused(int errnum, int disabled, struct err *err);
+
 void worker_init(struct worker *w, const struct worker_engine *engine, const char *name);
 void worker_fini(struct worker *w);
 

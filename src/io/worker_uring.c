@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The engine for the host: one io_uring per worker.
+ *
+ * The ring is made disabled, restricted to the operations and registered files of worker.h, and
+ * enabled by the thread that will run it: with a single issuer, that thread alone may submit to
+ * it from then on. When another thread runs the worker later, it gets a new ring. That is possible
+ * at any time because the ring holds operations only while somebody turns it: detach cancels what
+ * is in flight, and what had not come to pass is queued again. (It would not survive its thread
+ * otherwise: the kernel ends a thread's operations with it.)
+ *
+ * Starting an operation only puts it on worker.queue. A turn moves the queue into the submission
+ * ring, as often as it fills up, and enters the kernel once to submit the rest and wait. Wake-ups
+ * from other threads are an eventfd that the ring always reads; a poster writes it only when the
+ * worker has not been woken already.
+ *
+ * Needs Linux 5.19: older kernels refuse to cancel through a ring that requires registered files.
+ */
+#include <fcntl.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "skep/bits.h"
+#include "skep/clock.h"
+#include "skep/err.h"
+#include "worker_engine.h"
+
+#define ENTRIES    64
+#define CQ_ENTRIES 256
+/* Registered behind the worker's own files. */
+#define EVENT_SLOT WORKER_FILES_MAX
+
+/* user_data that is no struct io. */
+#define TAG_CANCEL 0
+#define TAG_WAKE   1
+
+/* io.mark: the file said -EAGAIN, so its turn is awaited before the operation is tried again. */
+#define MARK_WAIT 1
+
+struct uring {
+	struct worker worker; /* first */
+	struct io_uring ring;
+	bool open;
+	bool enabled;
+	bool stale;            /* the ring's files are not worker.files */
+	bool withdrawing;      /* what is cancelled now is queued again */
+	bool reading;          /* the eventfd is being read, into @event_count */
+	pid_t owner;           /* the thread that enabled the ring */
+	unsigned int inflight; /* operations that the kernel has */
+	int event;
+	uint64_t event_count;
+	atomic_bool woken; /* @event was written since it was last read */
+};
+
+static struct uring *uring_of(struct worker *w)
+{
+	return container_of(w, struct uring, worker);
+}
+
+static int read_sysctl(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	int value = -1;
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%d", &value) != 1)
+		value = -1;
+	fclose(f);
+	return value;
+}
+
+int worker_uring_refused(int errnum, int disabled, struct err *err)
+{
+	struct utsname host;
+
+	switch (errnum) {
+	case EPERM:
+		if (disabled == 2)
+			return err_set(err, errnum,
+				       "io_uring is disabled on this host "
+				       "(kernel.io_uring_disabled is 2); enable it as root with "
+				       "'sysctl kernel.io_uring_disabled=0'");
+		if (disabled == 1)
+			return err_set(err, errnum,
+				       "io_uring is kept for privileged processes on this host "
+				       "(kernel.io_uring_disabled is 1); as root, set it to 0 with "
+				       "sysctl, or set kernel.io_uring_group to a group of yours");
+		return err_set(err, errnum,
+			       "io_uring is refused to this process, most likely by a container's "
+			       "system call filter; run it with a seccomp profile that allows "
+			       "io_uring_setup, io_uring_enter and io_uring_register");
+	case ENOSYS:
+		return err_set(err, errnum,
+			       "this kernel has no io_uring, or a container's system call filter "
+			       "hides it; use a kernel built with CONFIG_IO_URING, or a seccomp "
+			       "profile that allows io_uring_setup, io_uring_enter and "
+			       "io_uring_register");
+	case EINVAL:
+		uname(&host);
+		return err_set(
+			err, errnum,
+			"io_uring of this kernel (Linux %s) lacks what skep needs; use Linux "
+			"5.19 or newer",
+			host.release);
+	default:
+		return err_sys(err, errnum, "cannot set up io_uring");
+	}
+}
+
+static int refused(int rc, struct err *err)
+{
+	return worker_uring_refused(-rc, read_sysctl("/proc/sys/kernel/io_uring_disabled"), err);
+}
+
+/* The newest way that the kernel knows: 6.1, 6.0, 5.19. */
+static int setup(struct io_uring *ring)
+{
+	static const unsigned int ways[] = {
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN,
+		IORING_SETUP_COOP_TASKRUN,
+	};
+	int rc = -EINVAL;
+
+	for (unsigned int i = 0; rc == -EINVAL && i < ARRAY_SIZE(ways); i++) {
+		struct io_uring_params p = {
+			.flags = ways[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL |
+				 IORING_SETUP_CQSIZE,
+			.cq_entries = CQ_ENTRIES,
+		};
+
+		rc = io_uring_queue_init_params(ENTRIES, ring, &p);
+	}
+	return rc;
+}
+
+static int restrict_ring(struct io_uring *ring)
+{
+	static const uint8_t ops[] = {
+		IORING_OP_READ,  IORING_OP_WRITE,    IORING_OP_READV,  IORING_OP_WRITEV,
+		IORING_OP_FSYNC, IORING_OP_POLL_ADD, IORING_OP_ACCEPT, IORING_OP_ASYNC_CANCEL,
+	};
+	struct io_uring_restriction allow[ARRAY_SIZE(ops) + 2] = {0}, *r = allow;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(ops); i++, r++) {
+		r->opcode = IORING_RESTRICTION_SQE_OP;
+		r->sqe_op = ops[i];
+	}
+	r->opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
+	r++->sqe_flags = IOSQE_FIXED_FILE;
+	r->opcode = IORING_RESTRICTION_REGISTER_OP;
+	r->register_op = IORING_REGISTER_FILES_UPDATE;
+	/* liburing 2.3 declares io_uring_register_restrictions() and enable_rings(), but its shared
+	 * library does not export them. */
+	return io_uring_register((unsigned int)ring->ring_fd, IORING_REGISTER_RESTRICTIONS, allow,
+				 ARRAY_SIZE(allow));
+}
+
+static void close_ring(struct uring *u)
+{
+	if (!u->open)
+		return;
+	io_uring_queue_exit(&u->ring);
+	u->open = false;
+	u->enabled = false;
+}
+
+static int open_ring(struct uring *u, struct err *err)
+{
+	int files[EVENT_SLOT + 1], rc;
+
+	memcpy(files, u->worker.files, sizeof(u->worker.files));
+	files[EVENT_SLOT] = u->event;
+	rc = setup(&u->ring);
+	if (rc)
+		return refused(rc, err);
+	u->open = true;
+	u->stale = false;
+	rc = restrict_ring(&u->ring);
+	if (!rc)
+		rc = io_uring_register_files(&u->ring, files, ARRAY_SIZE(files));
+	if (rc) {
+		close_ring(u);
+		return refused(rc, err);
+	}
+	return 0;
+}
+
+/* The calling thread's from here on. */
+static int enable_ring(struct uring *u, struct err *err)
+{
+	int rc = io_uring_register((unsigned int)u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS,
+				   NULL, 0);
+
+	if (rc)
+		return refused(rc, err);
+	u->enabled = true;
+	u->owner = gettid();
+	return 0;
+}
+
+static int uring_attach(struct worker *w, struct err *err)
+{
+	struct uring *u = uring_of(w);
+	int rc;
+
+	if (u->stale || (u->enabled && u->owner != gettid()))
+		close_ring(u);
+	if (!u->open) {
+		rc = open_ring(u, err);
+		if (rc)
+			return rc;
+	}
+	return u->enabled ? 0 : enable_ring(u, err);
+}
+
+/* NULL when the kernel takes nothing now: memory is short. */
+static struct io_uring_sqe *next_sqe(struct uring *u)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+	if (sqe)
+		return sqe;
+	io_uring_submit(&u->ring);
+	return io_uring_get_sqe(&u->ring);
+}
+
+/* What every entry has; after liburing's prep function, which may clear it. */
+static void seal(struct io_uring_sqe *sqe, uint64_t tag)
+{
+	sqe->flags = IOSQE_FIXED_FILE;
+	sqe->user_data = tag;
+}
+
+static void prepare(struct io_uring_sqe *sqe, const struct io *io)
+{
+	switch (io->op) {
+	case IO_OP_READ:
+		io_uring_prep_read(sqe, io->slot, io->buf, io->len, io->offset);
+		break;
+	case IO_OP_WRITE:
+		io_uring_prep_write(sqe, io->slot, io->buf, io->len, io->offset);
+		break;
+	case IO_OP_READV:
+		io_uring_prep_readv(sqe, io->slot, io->buf, io->len, io->offset);
+		break;
+	case IO_OP_WRITEV:
+		io_uring_prep_writev(sqe, io->slot, io->buf, io->len, io->offset);
+		break;
+	case IO_OP_SYNC:
+		io_uring_prep_fsync(sqe, io->slot, io->len ? IORING_FSYNC_DATASYNC : 0);
+		break;
+	case IO_OP_POLL:
+		io_uring_prep_poll_add(sqe, io->slot, io->len);
+		break;
+	case IO_OP_ACCEPT:
+		io_uring_prep_accept(sqe, io->slot, NULL, NULL, SOCK_CLOEXEC);
+		break;
+	default:
+		bug_on(true);
+	}
+}
+
+static void prepare_wait(struct io_uring_sqe *sqe, const struct io *io)
+{
+	bool writes = io->op == IO_OP_WRITE || io->op == IO_OP_WRITEV;
+
+	io_uring_prep_poll_add(sqe, io->slot, writes ? POLLOUT : POLLIN);
+}
+
+static void read_event(struct uring *u)
+{
+	struct io_uring_sqe *sqe = u->reading ? NULL : next_sqe(u);
+
+	if (!sqe)
+		return;
+	io_uring_prep_read(sqe, EVENT_SLOT, &u->event_count, sizeof(u->event_count), IO_STREAM);
+	seal(sqe, TAG_WAKE);
+	u->reading = true;
+}
+
+/* Fills the submission ring from the lists; what does not fit stays there. */
+static void fill(struct uring *u)
+{
+	struct worker *w = &u->worker;
+	struct io_uring_sqe *sqe;
+	struct io *io;
+
+	read_event(u);
+	while (w->cancels.first && (sqe = next_sqe(u))) {
+		io = io_list_pop(&w->cancels);
+		io->state = IO_CANCELLED;
+		io_uring_prep_cancel64(sqe, (uintptr_t)io, 0);
+		seal(sqe, TAG_CANCEL);
+	}
+	while (w->queue.first && (sqe = next_sqe(u))) {
+		io = io_list_pop(&w->queue);
+		io->state = IO_FLIGHT;
+		if (io->mark == MARK_WAIT)
+			prepare_wait(sqe, io);
+		else
+			prepare(sqe, io);
+		seal(sqe, (uintptr_t)io);
+		u->inflight++;
+	}
+}
+
+/* Submits, and waits for a completion until @deadline. */
+static void enter(struct uring *u, uint64_t deadline)
+{
+	uint64_t now = deadline && deadline != UINT64_MAX ? clock_now() : 0;
+	struct io_uring_cqe *cqe;
+	int rc;
+
+	if (deadline == UINT64_MAX) {
+		rc = io_uring_submit_and_wait(&u->ring, 1);
+	} else if (deadline <= now) {
+		rc = io_uring_submit_and_get_events(&u->ring);
+	} else {
+		struct __kernel_timespec ts = {
+			.tv_sec = (long long)((deadline - now) / NS_PER_S),
+			.tv_nsec = (long long)((deadline - now) % NS_PER_S),
+		};
+
+		rc = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL);
+	}
+	/* A signal; the time is over; the kernel is short of memory, or has completions to deliver
+	 * first. The next turn goes on. */
+	bug_on(rc < 0 && rc != -EINTR && rc != -ETIME && rc != -EAGAIN && rc != -EBUSY);
+}
+
+static void take_result(struct uring *u, struct io *io, int result)
+{
+	struct worker *w = &u->worker;
+	bool cancelled = io->state != IO_FLIGHT;
+	bool interrupted = result == -ECANCELED || result == -EINTR;
+	bool waited = io->mark == MARK_WAIT;
+
+	io->mark = result == -EAGAIN ? MARK_WAIT : 0;
+	if (cancelled && (interrupted || io->mark || waited))
+		worker_result(w, io, -ECANCELED);
+	else if (io->mark || (waited && result >= 0) || (u->withdrawing && interrupted))
+		worker_requeue(w, io);
+	else
+		worker_result(w, io, result);
+}
+
+static void reap(struct uring *u)
+{
+	struct io_uring_cqe *cqe;
+
+	while (!io_uring_peek_cqe(&u->ring, &cqe)) {
+		uint64_t tag = cqe->user_data;
+		int result = cqe->res;
+
+		io_uring_cqe_seen(&u->ring, cqe);
+		if (tag == TAG_CANCEL)
+			continue;
+		if (tag == TAG_WAKE) {
+			u->reading = false;
+			if (result > 0)
+				atomic_exchange(&u->woken, false);
+			continue;
+		}
+		u->inflight--;
+		take_result(u, (struct io *)(uintptr_t)tag, result);
+	}
+}
+
+static void uring_turn(struct worker *w, uint64_t deadline)
+{
+	struct uring *u = uring_of(w);
+
+	fill(u);
+	enter(u, w->queue.first || w->cancels.first ? 0 : deadline);
+	reap(u);
+}
+
+static void uring_detach(struct worker *w)
+{
+	struct uring *u = uring_of(w);
+	struct io_uring_sqe *sqe;
+
+	u->withdrawing = true;
+	while (u->inflight || u->reading) {
+		/* Not all can be cancelled (a disk's transfers complete), and one that is just
+		 * moving between states in the kernel may be missed: so again, until none is left.
+		 */
+		sqe = next_sqe(u);
+		if (sqe) {
+			io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY);
+			seal(sqe, TAG_CANCEL);
+		}
+		enter(u, 0);
+		reap(u);
+		if (u->inflight || u->reading) {
+			enter(u, clock_now() + 10 * NS_PER_MS);
+			reap(u);
+		}
+	}
+	u->withdrawing = false;
+}
+
+static void uring_wake(struct worker *w)
+{
+	struct uring *u = uring_of(w);
+	uint64_t one = 1;
+
+	if (!atomic_exchange(&u->woken, true))
+		while (write(u->event, &one, sizeof(one)) < 0 && errno == EINTR)
+			;
+}
+
+static int uring_set_file(struct worker *w, int slot, int fd)
+{
+	struct uring *u = uring_of(w);
+	int rc;
+
+	if (!u->open || u->stale || (u->enabled && u->owner != gettid())) {
+		if (fd >= 0 && fcntl(fd, F_GETFD) < 0)
+			return -errno;
+		u->stale = true;
+		return 0;
+	}
+	rc = io_uring_register_files_update(&u->ring, (unsigned int)slot, &fd, 1);
+	return rc < 0 ? rc : 0;
+}
+
+static uint64_t uring_now(struct worker *w)
+{
+	(void)w;
+	return clock_now();
+}
+
+static void uring_destroy(struct worker *w)
+{
+	struct uring *u = uring_of(w);
+
+	close_ring(u);
+	if (u->event >= 0)
+		close(u->event);
+	worker_fini(w);
+	free(u);
+}
+
+int worker_create(struct worker **w, const char *name, struct err *err)
+{
+	static const struct worker_engine engine = {
+		.destroy = uring_destroy,
+		.attach = uring_attach,
+		.detach = uring_detach,
+		.turn = uring_turn,
+		.wake = uring_wake,
+		.set_file = uring_set_file,
+		.now = uring_now,
+	};
+	struct uring *u = calloc(1, sizeof(*u));
+	int rc;
+
+	if (!u)
+		return err_sys(err, ENOMEM, "worker %s", name);
+	worker_init(&u->worker, &engine, name);
+	u->event = eventfd(0, EFD_CLOEXEC);
+	if (u->event < 0)
+		rc = err_sys(err, errno, "cannot create an eventfd");
+	else
+		rc = open_ring(u, err);
+	if (rc) {
+		err_prefix(err, "worker %s", name);
+		uring_destroy(&u->worker);
+		return rc;
+	}
+	*w = &u->worker;
+	return 0;
+}
+
+int worker_probe(struct err *err)
+{
+	struct worker *w;
+	int rc = worker_create(&w, "probe", err);
+
+	if (rc)
+		return rc;
+	rc = w->engine->attach(w, err);
+	worker_destroy(w);
+	return rc;
+}
