@@ -1,0 +1,152 @@
+#!/bin/sh
+#
+# Debian's own kernel, booted to user space in many ways, and every way a machine ends. Needs SKEP,
+# KERNEL, INITRD (tools/mkinitramfs), EXTRA (an initrd that holds /etc/extra) and a /dev/kvm that
+# runs stock kernels; ASAN is a sanitized skep, where there is one.
+
+: "${SKEP:?}" "${KERNEL:?}" "${INITRD:?}" "${EXTRA:?}"
+# shellcheck source=tests/system/tap.sh
+. "${0%/*}/tap.sh"
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cd "$scratch" || exit 1
+
+# guest COMMANDS OPTION… : boot, run COMMANDS in the guest's shell, power off. Leaves status, the
+# console and the messages.
+guest() {
+	start "$@" </dev/null
+	finish
+}
+
+# start COMMANDS OPTION… : the same, not waiting for the end. $! is skep.
+start() {
+	commands=$1
+	shift
+	rm -f result.json
+	"$SKEP" run --kernel "$KERNEL" --initrd "$INITRD" --timeout 120 \
+		--append "console=ttyS0 quiet panic=-1 RUN=\"$commands\"" --result result.json "$@" \
+		<&0 >console 2>messages &
+}
+
+# finish : wait for what was started; skep itself sees to the time.
+finish() {
+	status=0
+	wait $! || status=$?
+}
+
+# await FILE PATTERN : until the guest has said it.
+await() {
+	tries=0
+	until grep -qE -e "$2" "$1" 2>/dev/null || [ $tries -ge 120 ]; do
+		sleep 0.5
+		tries=$((tries + 1))
+	done
+}
+
+# verdict NAME STATUS WORD : how the last guest ended.
+verdict() {
+	word=$(sed -n 's/.*"verdict": "\([^"]*\)".*/\1/p' result.json)
+	tap_same "$1" "$2 $3" "$status $word" messages console
+}
+
+says() {
+	tap_says "$1" "$2" console
+}
+
+# --- To user space. ---
+
+guest 'cat /proc/iomem; ls /dev/ttyS0' --memory 256M
+verdict 'a stock kernel reaches user space and powers off' 0 poweroff
+says 'one processor' '^user space after .* 1 processors'
+says 'the first serial port is there' '^/dev/ttyS0'
+tap_same 'and skep has nothing to say' '' "$(cat messages)"
+
+guest 'nproc; cat /proc/interrupts; taskset 2 true && echo second runs' --memory 256M --cpus 2
+verdict 'two processors' 0 poweroff
+says 'both are online' '^user space after .* 2 processors'
+says 'the second runs programs' '^second runs'
+
+guest 'free -m' --memory 128M
+verdict '128 MiB of memory' 0 poweroff
+says 'the guest has no more than that' 'processors, (8|9|10|11|12)[0-9]? MiB|processors, 1[0-2][0-9] MiB'
+
+guest 'cat /proc/iomem' --memory 6G
+verdict '6 GiB of memory' 0 poweroff
+says 'the guest has all of them' 'processors, (5[6-9][0-9][0-9]|6[01][0-9][0-9]) MiB'
+says 'half of them above 4 GiB' '^100000000-1bfffffff : System RAM'
+
+guest 'cat /etc/extra' --memory 256M --initrd "$EXTRA"
+verdict 'two initrds' 0 poweroff
+says 'both are unpacked' '^the second initrd'
+
+guest 'cat /proc/cmdline' --memory 256M
+says 'the command line arrives whole' '^console=ttyS0 quiet panic=-1 RUN="cat /proc/cmdline"'
+
+# --- The console. ---
+
+guest 'seq 1 3000' --memory 256M
+sed -n '/^1\r*$/,/^3000\r*$/p' console | tr -d '\r' >numbers
+seq 1 3000 >expected
+cmp -s numbers expected
+tap_result $? 'thousands of lines arrive whole and in order' numbers
+
+guest 'echo to the file' --memory 256M --serial file:serial.log
+verdict 'a console in a file' 0 poweroff
+tap_says 'holds what the guest said' '^to the file' serial.log
+tap_same 'and stdout stays empty' '' "$(cat console)"
+
+guest 'echo lost; seq 1 100' --memory 256M --serial file:/dev/full
+verdict 'a full disk under the console does not end the guest' 0 poweroff
+tap_says 'and the person is told' '/dev/full.*No space left' messages
+lines=$(wc -l <messages)
+tap_result $((lines > 4)) "in few lines ($lines)" messages
+
+mkfifo keyboard
+exec 3<>keyboard
+# shellcheck disable=SC2016 # for the guest's shell
+start 'echo ready; read -r line; echo got: $line' --memory 256M <keyboard
+await console '^ready'
+echo 'typed by hand' >&3
+finish
+exec 3>&-
+verdict 'a guest that waits for input' 0 poweroff
+says 'reads what is typed' '^got: typed by hand'
+
+# --- How a machine ends. ---
+
+for code in 0 42 99; do
+	guest "printf '\\$(printf %o $code)' | dd of=/dev/port bs=1 seek=$EXIT_PORT 2>/dev/null" \
+		--memory 256M
+	verdict "the guest's own code $code" "$code" code
+done
+
+guest 'reboot -f' --memory 256M
+verdict 'the guest asks for a reset' 104 reset
+
+guest 'sleep 1000' --memory 256M --timeout 8
+verdict 'the time runs out' 124 timeout
+
+start 'echo up; sleep 1000' --memory 256M </dev/null
+await console '^up'
+kill -TERM $!
+finish
+tap_same 'a signal ends skep' 143 "$status" messages
+tap_says 'which says so' 'signal 15|Terminated|SIGTERM' messages
+
+# --- A sanitized skep. ---
+
+if [ -n "${ASAN-}" ]; then
+	SKEP=$ASAN
+	guest 'seq 1 100; taskset 2 true' --memory 256M --cpus 2 --initrd "$EXTRA"
+	verdict 'a sanitized skep boots two processors' 0 poweroff
+	tap_same 'and finds nothing' '' "$(cat messages)"
+else
+	tap_skip 'a sanitized skep' 'no sanitized build was given'
+fi
+
+rm -f console messages result.json numbers expected serial.log keyboard
+tap_same 'no file is left behind' '' "$(ls -A)"
+tap_same 'no process is left behind' '' "$(pidof skep skep.asan)"
+
+tap_end

@@ -1,0 +1,125 @@
+#!/bin/sh
+#
+# What a person gets wrong, and what a host lacks: each costs one sentence on stderr, nothing on
+# stdout, and the status that the manual promises. Needs SKEP, KERNEL and INITRD; /dev/kvm is only
+# looked at. As root with BED=1 it also takes /dev/kvm away, so that is for the test bed.
+
+: "${SKEP:?}" "${KERNEL:?}" "${INITRD:?}"
+# shellcheck source=tests/system/tap.sh
+. "${0%/*}/tap.sh"
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cd "$scratch" || exit 1
+
+# mistake NAME STATUS PATTERN COMMAND… : PATTERN is an extended regular expression for the sentence.
+mistake() {
+	name=$1
+	expected=$2
+	pattern=$3
+	shift 3
+	status=0
+	timeout 20 "$@" </dev/null >stdout 2>stderr || status=$?
+	seen="status $status, $(wc -l <stderr) lines"
+	[ ! -s stdout ] || seen="$seen, stdout"
+	grep -qE -e "$pattern" stderr || seen="$seen, not the sentence"
+	tap_same "$name" "status $expected, 1 lines" "$seen" stderr
+}
+
+# run OPTION… : with a kernel and an initrd that are right.
+boots() {
+	name=$1
+	expected=$2
+	pattern=$3
+	shift 3
+	mistake "$name" "$expected" "$pattern" \
+		"$SKEP" run --kernel "$KERNEL" --initrd "$INITRD" --timeout 10 "$@"
+}
+
+kernel() {
+	mistake "$1" 125 "$2" "$SKEP" run --kernel "$3" --timeout 10
+}
+
+# --- Words. ---
+
+mistake 'a command that does not exist names the nearest' 125 "no command 'rnu'.*'run'" "$SKEP" rnu
+mistake 'an option that does not exist names the nearest' 125 'no option --kernl.*--kernel' \
+	"$SKEP" run --kernl x
+mistake 'an option that is like none' 125 'no option --frobnicate' "$SKEP" run --frobnicate
+mistake 'an option without its value' 125 '--memory needs a value' "$SKEP" run --memory
+mistake 'an argument that nothing takes' 125 "no argument 'bzImage'" "$SKEP" run bzImage
+boots 'a key that does not exist names the nearest' 125 'sise.*size' -o memory.sise=1G
+boots 'a key without a value' 125 'memory.size' -o memory.size
+boots 'a device model that does not exist names the nearest' 125 'uart8520.*uart8250' \
+	--device uart8520
+boots 'an option that the device does not have names the nearest' 125 'bakend.*backend' \
+	--device uart8250,bakend=none
+mistake 'devices NAME that does not exist names the nearest' 125 'uart8520.*uart8250' \
+	"$SKEP" devices uart8520
+
+# --- Sizes and numbers. ---
+
+boots 'no memory' 125 '0' --memory 0
+boots 'memory that is no multiple of a page' 125 '268435457' --memory 268435457
+boots 'memory that is no size' 125 '12Q' --memory 12Q
+boots 'memory beyond what a machine can have' 125 '[Mm]emory|memory' --memory 64T
+boots 'memory that overflows' 125 '99999999999T' --memory 99999999999T
+boots 'no processor' 125 'cpus' --cpus 0
+boots 'processors beyond what KVM can have' 125 'cpus|vCPU|processor' --cpus 100000
+boots 'processors that are no number' 125 'two' --cpus two
+boots 'a timeout that is no number' 125 'soon' --timeout soon
+
+# --- Files. ---
+
+head -c 1000 "$KERNEL" >truncated-early
+head -c 1000000 "$KERNEL" >truncated-late
+echo 'not a kernel' >text
+: >empty
+truncate -s 1G large
+kernel 'a kernel that does not exist' '/no/such/kernel' /no/such/kernel
+kernel 'a kernel that is a directory' '/tmp.*directory' /tmp
+kernel 'a kernel cut within its header' 'truncated-early' truncated-early
+kernel 'a kernel cut within its code' 'truncated-late.*truncated|truncated' truncated-late
+kernel 'a text for a kernel' 'text' text
+kernel 'an empty file for a kernel' 'empty' empty
+kernel 'a device for a kernel' '/dev/null' /dev/null
+boots 'a kernel that needs more memory says how much' 125 '[0-9]+ ?M' --memory 16M
+mistake 'an initrd that does not exist' 125 '/no/such/initrd' \
+	"$SKEP" run --kernel "$KERNEL" --initrd /no/such/initrd
+mistake 'an initrd that is a directory' 125 '/tmp.*directory' \
+	"$SKEP" run --kernel "$KERNEL" --initrd /tmp
+boots 'an initrd that does not fit' 125 '(initrd|large).*[0-9]' --initrd large --memory 256M
+boots 'a command line beyond what the kernel takes' 125 'command line|append' \
+	--append "$(head -c 5000 /dev/zero | tr '\0' x)"
+boots 'a serial file in a directory that does not exist' 125 '/no/such/directory/console' \
+	--serial file:/no/such/directory/console
+boots 'a serial file that is a directory' 125 '/tmp.*directory' --serial file:/tmp
+boots 'a serial backend that does not exist' 125 'tty' --serial tty:1
+boots 'a report in a directory that does not exist' 125 '/no/such/directory/result' \
+	--result /no/such/directory/result
+
+# --- The host. ---
+
+if [ -n "${BED-}" ]; then
+	mv /dev/kvm /dev/kvm.away
+	boots 'no /dev/kvm' 126 '/dev/kvm.*(modprobe|doctor)'
+	mknod /dev/kvm c 1 3
+	boots '/dev/kvm that is something else' 126 '/dev/kvm'
+	rm /dev/kvm
+	mv /dev/kvm.away /dev/kvm
+	chmod 600 /dev/kvm
+	chmod 755 "$scratch"
+	mistake 'no permission for /dev/kvm' 126 '/dev/kvm.*[Pp]ermission.*(group|kvm)' \
+		su -s /bin/sh nobody -c "'$SKEP' run --kernel '$KERNEL' --initrd '$INITRD'"
+	chmod 666 /dev/kvm
+else
+	tap_skip 'no /dev/kvm, another, no permission' 'not in the test bed'
+fi
+
+# --- Nothing is left behind. ---
+
+rm -f stdout stderr truncated-early truncated-late text empty large
+tap_same 'no file is left behind' '' "$(ls -A)"
+tap_same 'no process is left behind' '' "$(pidof skep)"
+
+tap_end
