@@ -15,6 +15,9 @@
 /* Behind a reset the processor starts here; where KVM has reset the vCPU, it says nothing. */
 #define RESET_RIP 0xfff0
 
+/* The longest instruction: Intel's manual volume 2A, section 2.3.11. */
+#define INSN_MAX 15
+
 static const char *const names[EXIT_REASONS] = {
 	[KVM_EXIT_UNKNOWN] = "unknown",
 	[KVM_EXIT_EXCEPTION] = "exception",
@@ -136,22 +139,31 @@ static size_t fetch_instruction(const struct vcpu *vcpu, uint64_t rip, uint8_t *
 	return gmem_read(vcpu->kvm->machine->mem, tr.physical_address, bytes, n) ? 0 : n;
 }
 
+static unsigned int code_bits(const struct vcpu *vcpu)
+{
+	struct kvm_sregs sregs;
+
+	if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs))
+		return 64;
+	return sregs.cs.l ? 64 : sregs.cs.db ? 32 : 16;
+}
+
 static void emulation_failed(struct vcpu *vcpu)
 {
 	uint64_t rip = rip_of(vcpu);
-	char text[15 * 3 + 1] = " unreadable";
-	uint8_t bytes[15];
+	uint8_t bytes[INSN_MAX];
+	char text[128];
 	size_t n = fetch_instruction(vcpu, rip, bytes, sizeof(bytes));
 
-	for (size_t i = 0; i < n; i++)
-		snprintf(text + 3 * i, sizeof(text) - 3 * i, " %02x", bytes[i]);
-	machine_end(
-		vcpu->kvm->machine, END_STUCK, 0,
-		"vCPU %u met an instruction at RIP %llx that this host's KVM does not emulate:%s%s",
-		vcpu->id, (unsigned long long)rip, text,
-		kvm_runs_kernels() ? ""
-				   : "; this host (kvm_pvm) emulates guest kernels and stock "
-				     "ones do not run: use another host, or tools/testbed");
+	insn_describe(code_bits(vcpu), bytes, n, rip, text, sizeof(text));
+	machine_end(vcpu->kvm->machine, END_STUCK, 0,
+		    "vCPU %u met an instruction that this host's KVM does not emulate, at RIP "
+		    "%llx: %s%s",
+		    vcpu->id, (unsigned long long)rip, text,
+		    kvm_runs_kernels()
+			    ? ""
+			    : "; this host's kvm_pvm emulates guest kernels, and stock "
+			      "ones do not run on it: use another host, or tools/testbed");
 }
 
 static void handle_internal_error(struct vcpu *vcpu)

@@ -71,4 +71,8 @@ bool exit_handle(struct vcpu *vcpu);
 void exit_run_failed(struct vcpu *vcpu, int errnum);
 const char *exit_name(unsigned int reason);
 
+/* insn.c: the instruction that starts @bytes, @bits (16, 32, 64) wide code, disassembled. */
+void insn_describe(unsigned int bits, const uint8_t *bytes, size_t n, uint64_t rip, char *text,
+		   size_t room);
+
 #endif
