@@ -9,9 +9,9 @@
  *	device.com1 = uart8250
  *	device.com1.backend = file:/tmp/console
  *
- * A key is two or more words of [a-z0-9_-], separated by dots. Values are text until a table reads
- * them. Setting a key again replaces its value. The tree is filled and read by one thread, before
- * the machine runs.
+ * A key is two or more words of [a-z0-9_-], separated by dots, at most CONFIG_KEY_MAX bytes. Values
+ * are text, at most CONFIG_VALUE_MAX bytes, until a table reads them. Setting a key again replaces
+ * its value. The tree is filled and read by one thread, before the machine runs.
  */
 #ifndef SKEP_CONFIG_H
 #define SKEP_CONFIG_H
@@ -24,10 +24,13 @@
 struct config;
 struct err;
 
+#define CONFIG_KEY_MAX   127
+#define CONFIG_VALUE_MAX 4095
+
 struct config *config_new(void); /* NULL when memory is out */
 void config_free(struct config *c);
 
-/* -EINVAL for a malformed key, -ENOMEM. Both strings are copied. */
+/* -EINVAL for a malformed key or a value too long, -ENOMEM. Both strings are copied. */
 int config_set(struct config *c, const char *key, const char *value, struct err *err);
 
 /* "key=value", as -o takes it. */
@@ -35,14 +38,16 @@ int config_set_pair(struct config *c, const char *pair, struct err *err);
 
 /*
  * A flag's argument "FIRST[,key=value…]": FIRST goes to @prefix.@first, each pair to @prefix.key.
- * FIRST may be empty when @first is NULL. A comma within a value is written ",,".
+ * FIRST may not be empty; with @first NULL there is none, and the argument is pairs only. A comma
+ * within a value is written ",,".
  */
 int config_set_list(struct config *c, const char *prefix, const char *first, const char *arg,
 		    struct err *err);
 
 /*
  * A file of "key = value" lines; '#' starts a comment at the start of a line or behind white
- * space; blank lines are skipped. Errors name the file and the line.
+ * space; blank lines are skipped. A value in double quotes is taken as it stands, but for the
+ * escapes \" \\ and \n in it. Errors name the file and the line; the lines in front of it are set.
  */
 int config_read_file(struct config *c, const char *path, struct err *err);
 
@@ -87,7 +92,8 @@ struct option {
 
 /*
  * Fills @into from the keys @prefix.NAME by the table. An unknown key below @prefix is -EINVAL and
- * names the nearest known one, and so is a value that does not fit its type; the key is named.
+ * names the nearest known one, or all, and so is a value that does not fit its type; the key is
+ * named.
  * Keys with further dots below @prefix are not this table's and are left alone.
  */
 int config_read(const struct config *c, const char *prefix, const struct option *table, void *into,

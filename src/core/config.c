@@ -6,9 +6,10 @@
 #include "skep/config.h"
 #include "skep/err.h"
 
-#define KEY_MAX    128
-#define WORDS_MAX  64
-#define LINE_BYTES 4096
+#define KEY_MAX   (CONFIG_KEY_MAX + 1)
+#define WORDS_MAX 64
+/* Room for every line that config_print() can write, where a value's bytes may all be escaped. */
+#define LINE_BYTES (CONFIG_KEY_MAX + 2 * CONFIG_VALUE_MAX + 16)
 
 struct entry {
 	char *key;
@@ -43,8 +44,6 @@ static bool key_ok(const char *key)
 	char last = '.';
 	bool dotted = false;
 
-	if (strlen(key) >= KEY_MAX)
-		return false;
 	for (const char *p = key; *p; last = *p++) {
 		if (*p == '.') {
 			if (last == '.')
@@ -84,16 +83,26 @@ static int add(struct config *c, const char *key, char *value)
 	return 0;
 }
 
+static int key_too_long(const char *key, struct err *err)
+{
+	return err_set(err, EINVAL, "the option key '%.32s...' is longer than %d bytes", key,
+		       CONFIG_KEY_MAX);
+}
+
 int config_set(struct config *c, const char *key, const char *value, struct err *err)
 {
 	struct entry *e;
 	char *copy;
 	int ret;
 
+	if (strnlen(key, KEY_MAX) == KEY_MAX)
+		return key_too_long(key, err);
 	if (!key_ok(key))
-		return err_set(err, EINVAL,
-			       "'%.*s' is not an option key; keys look like memory.size", KEY_MAX,
+		return err_set(err, EINVAL, "'%s' is not an option key; keys look like memory.size",
 			       key);
+	if (strnlen(value, CONFIG_VALUE_MAX + 1) > CONFIG_VALUE_MAX)
+		return err_set(err, EINVAL, "%s: the value is longer than %d bytes", key,
+			       CONFIG_VALUE_MAX);
 	copy = strdup(value);
 	if (!copy)
 		return err_sys(err, ENOMEM, "option %s", key);
@@ -116,8 +125,10 @@ int config_set_pair(struct config *c, const char *pair, struct err *err)
 	const char *eq = strchr(pair, '=');
 	char key[KEY_MAX];
 
-	if (!eq || (size_t)(eq - pair) >= sizeof(key))
+	if (!eq)
 		return err_set(err, EINVAL, "'%.*s' is not of the form KEY=VALUE", KEY_MAX, pair);
+	if ((size_t)(eq - pair) >= sizeof(key))
+		return key_too_long(pair, err);
 	memcpy(key, pair, (size_t)(eq - pair));
 	key[eq - pair] = '\0';
 	return config_set(c, key, eq + 1, err);
@@ -151,9 +162,16 @@ int config_set_list(struct config *c, const char *prefix, const char *first, con
 	if (!item)
 		return err_sys(err, ENOMEM, "option %s", prefix);
 	if (first) {
-		arg = list_item(arg, item, room);
-		snprintf(key, sizeof(key), "%s.%s", prefix, first);
-		ret = config_set(c, key, item, err);
+		const char *rest = list_item(arg, item, room);
+
+		if (*item) {
+			snprintf(key, sizeof(key), "%s.%s", prefix, first);
+			ret = config_set(c, key, item, err);
+		} else {
+			ret = err_set(err, EINVAL, "%s: the %s is missing%s%.64s%s", prefix, first,
+				      *arg ? " in front of '" : "", arg, *arg ? "'" : "");
+		}
+		arg = rest;
 	}
 	while (!ret && *arg) {
 		arg = list_item(arg, item, room);
@@ -171,6 +189,8 @@ int config_set_list(struct config *c, const char *prefix, const char *first, con
 	return ret;
 }
 
+/* Files */
+
 static char *trim(char *s)
 {
 	char *end;
@@ -183,51 +203,110 @@ static char *trim(char *s)
 	return s;
 }
 
+/* @s stands behind a '=', so there is a byte in front of it. */
 static void cut_comment(char *s)
 {
-	for (char *p = s; *p; p++)
-		if (*p == '#' && (p == s || isspace((unsigned char)p[-1]))) {
-			*p = '\0';
+	for (; *s; s++)
+		if (*s == '#' && isspace((unsigned char)s[-1])) {
+			*s = '\0';
 			return;
 		}
 }
 
+/* Takes the quotes and escapes off @s, which starts with a quote, in place. */
+static int unquote(char *s, struct err *err)
+{
+	char *from = s + 1, *to = s;
+
+	for (; *from != '"'; from++, to++) {
+		if (*from == '\\' && from[1])
+			from++;
+		else if (*from != '\\' && *from) {
+			*to = *from;
+			continue;
+		} else {
+			return err_set(err, EINVAL, "the quoted value has no end");
+		}
+		if (!strchr("\"\\n", *from))
+			return err_set(err, EINVAL, "a quoted value knows \\\", \\\\ and \\n only");
+		*to = *from == 'n' ? '\n' : *from;
+	}
+	*to = '\0';
+	from = trim(from + 1);
+	if (*from && *from != '#')
+		return err_set(err, EINVAL, "'%.64s' follows the quoted value", from);
+	return 0;
+}
+
 static int read_line(struct config *c, char *line, struct err *err)
 {
-	char *eq;
+	char *eq, *value;
+	int ret = 0;
 
-	cut_comment(line);
 	line = trim(line);
-	if (!*line)
+	if (!*line || *line == '#')
 		return 0;
 	eq = strchr(line, '=');
 	if (!eq)
 		return err_set(err, EINVAL, "'%.64s' is not of the form key = value", line);
 	*eq = '\0';
-	return config_set(c, trim(line), trim(eq + 1), err);
+	value = trim(eq + 1);
+	if (*value == '"') {
+		ret = unquote(value, err);
+	} else {
+		cut_comment(value);
+		value = trim(value);
+	}
+	return ret ? ret : config_set(c, trim(line), value, err);
+}
+
+/* Fills @line with the next line, without its end; *@more is false when there is none. */
+static int next_line(FILE *f, char *line, bool *more, struct err *err)
+{
+	size_t n = 0;
+	int ch;
+
+	while ((ch = getc(f)) != EOF && ch != '\n') {
+		if (!ch)
+			return err_set(err, EINVAL, "there is a NUL byte in it");
+		if (n + 1 == LINE_BYTES)
+			return err_set(err, EINVAL, "the line is longer than %d bytes",
+				       LINE_BYTES - 1);
+		line[n++] = (char)ch;
+	}
+	line[n] = '\0';
+	*more = ch != EOF || (n && !ferror(f));
+	return 0;
+}
+
+static int read_lines(struct config *c, FILE *f, const char *path, struct err *err)
+{
+	char line[LINE_BYTES];
+	bool more = true;
+	int ret;
+
+	for (unsigned int number = 1; more; number++) {
+		ret = next_line(f, line, &more, err);
+		if (!ret && more)
+			ret = read_line(c, line, err);
+		if (ret) {
+			err_prefix(err, "%s:%u", path, number);
+			return ret;
+		}
+	}
+	if (ferror(f))
+		return err_sys(err, errno, "cannot read the configuration %s", path);
+	return 0;
 }
 
 int config_read_file(struct config *c, const char *path, struct err *err)
 {
 	FILE *f = fopen(path, "re");
-	char line[LINE_BYTES];
-	unsigned int number = 0;
-	int ret = 0;
+	int ret;
 
 	if (!f)
 		return err_sys(err, errno, "cannot open the configuration %s", path);
-	while (!ret && fgets(line, sizeof(line), f)) {
-		number++;
-		if (!strchr(line, '\n') && !feof(f))
-			ret = err_set(err, EINVAL, "the line is longer than %d bytes",
-				      LINE_BYTES - 2);
-		else
-			ret = read_line(c, line, err);
-		if (ret)
-			err_prefix(err, "%s:%u", path, number);
-	}
-	if (!ret && ferror(f))
-		ret = err_sys(err, errno ? errno : EIO, "cannot read the configuration %s", path);
+	ret = read_lines(c, f, path, err);
 	fclose(f);
 	return ret;
 }
@@ -287,6 +366,33 @@ static int by_key(const void *a, const void *b)
 		      (*(const struct entry *const *)b)->key);
 }
 
+/* Whether config_read_file() would make something else of @value as it stands. */
+static bool needs_quotes(const char *value)
+{
+	const char *end = value + strlen(value);
+
+	if (end == value)
+		return false;
+	if (*value == '"' || *value == '#' || isspace((unsigned char)*value) ||
+	    isspace((unsigned char)end[-1]))
+		return true;
+	for (const char *p = value + 1; *p; p++)
+		if (*p == '\n' || (*p == '#' && isspace((unsigned char)p[-1])))
+			return true;
+	return false;
+}
+
+static void print_quoted(const char *value, FILE *to)
+{
+	fputc('"', to);
+	for (; *value; value++) {
+		if (strchr("\"\\\n", *value))
+			fputc('\\', to);
+		fputc(*value == '\n' ? 'n' : *value, to);
+	}
+	fputc('"', to);
+}
+
 void config_print(const struct config *c, FILE *to)
 {
 	const struct entry **sorted = calloc(c->count + 1, sizeof(const struct entry *));
@@ -296,8 +402,14 @@ void config_print(const struct config *c, FILE *to)
 	for (size_t i = 0; i < c->count; i++)
 		sorted[i] = &c->entries[i];
 	qsort(sorted, c->count, sizeof(const struct entry *), by_key);
-	for (size_t i = 0; i < c->count; i++)
-		fprintf(to, "%s = %s\n", sorted[i]->key, sorted[i]->value);
+	for (size_t i = 0; i < c->count; i++) {
+		fprintf(to, "%s = ", sorted[i]->key);
+		if (needs_quotes(sorted[i]->value))
+			print_quoted(sorted[i]->value, to);
+		else
+			fputs(sorted[i]->value, to);
+		fputc('\n', to);
+	}
 	free(sorted);
 }
 
@@ -397,13 +509,30 @@ static const char *nearest_option(const struct option *table, const char *given)
 	return nearest_word(given, words);
 }
 
+static int unknown(const char *key, const char *prefix, const struct option *table,
+		   const char *given, struct err *err)
+{
+	const char *near = nearest_option(table, given);
+	char known[256] = "";
+	size_t n = 0;
+
+	if (near)
+		return err_set(err, EINVAL, "unknown option '%s'; did you mean '%s.%s'?", key,
+			       prefix, near);
+	if (!table->name)
+		return err_set(err, EINVAL, "unknown option '%s'; there are none", key);
+	for (; table->name && n < sizeof(known); table++)
+		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", n ? ", " : "",
+				      table->name);
+	return err_set(err, EINVAL, "unknown option '%s'; known are %s", key, known);
+}
+
 static int check_known(const struct config *c, const char *prefix, const struct option *table,
 		       struct err *err)
 {
 	for (size_t i = 0; i < c->count; i++) {
 		const char *rest = below(c->entries[i].key, prefix);
 		const struct option *o = table;
-		const char *near;
 
 		if (!rest || strchr(rest, '.'))
 			continue;
@@ -411,10 +540,7 @@ static int check_known(const struct config *c, const char *prefix, const struct 
 			o++;
 		if (o->name)
 			continue;
-		near = nearest_option(table, rest);
-		return err_set(err, EINVAL, "unknown option '%s'%s%s%s%s%s", c->entries[i].key,
-			       near ? "; did you mean '" : "", near ? prefix : "", near ? "." : "",
-			       near ? near : "", near ? "'?" : "");
+		return unknown(c->entries[i].key, prefix, table, rest, err);
 	}
 	return 0;
 }
@@ -451,10 +577,10 @@ static int out_of_bounds(const struct option *o, const char *key, const char *te
 			 struct err *err)
 {
 	if (v < o->min)
-		return err_set(err, EINVAL, "%s: %s is too small, the least is %llu", key, text,
+		return err_set(err, EINVAL, "%s: %.64s is too small, the least is %llu", key, text,
 			       (unsigned long long)o->min);
 	if (o->max && v > o->max)
-		return err_set(err, EINVAL, "%s: %s is too large, the most is %llu", key, text,
+		return err_set(err, EINVAL, "%s: %.64s is too large, the most is %llu", key, text,
 			       (unsigned long long)o->max);
 	return 0;
 }
