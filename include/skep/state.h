@@ -18,8 +18,8 @@
  *
  * The table must tile the struct: no gap, no overlap, padding written out as a field. The unit
  * test that walks the device table requires it of every device, so a forgotten field fails there.
- * Members are unsigned integers of 1, 2, 4 or 8 bytes or arrays of these; no bool, for a loaded
- * one could hold a value that C does not allow.
+ * Members are unsigned integers of 1, 2, 4 or 8 bytes or arrays of these, or the table does not
+ * compile; no bool, for a loaded one could hold a value that C does not allow.
  *
  * All functions are pure; the caller keeps the struct still meanwhile (the device's lock, or
  * parked vCPUs).
@@ -49,15 +49,18 @@ struct state_table {
 	const struct state_field *fields;
 };
 
-#define STATE_FIELD_SINCE(type, member_, since_)                                      \
-	{                                                                             \
-		.name = #member_, .offset = offsetof(type, member_),                  \
-		.width = sizeof(((type *)0)->member_), .count = 1, .since = (since_), \
+#define STATE_WIDTH(element) \
+	_Generic((element), uint8_t : 1, uint16_t : 2, uint32_t : 4, uint64_t : 8)
+
+#define STATE_FIELD_SINCE(type, member_, since_)                                           \
+	{                                                                                  \
+		.name = #member_, .offset = offsetof(type, member_),                       \
+		.width = STATE_WIDTH(((type *)0)->member_), .count = 1, .since = (since_), \
 	}
 #define STATE_ARRAY_SINCE(type, member_, since_)                                         \
 	{                                                                                \
 		.name = #member_, .offset = offsetof(type, member_),                     \
-		.width = sizeof(((type *)0)->member_[0]),                                \
+		.width = STATE_WIDTH(((type *)0)->member_[0]),                           \
 		.count = sizeof(((type *)0)->member_) / sizeof(((type *)0)->member_[0]), \
 		.since = (since_),                                                       \
 	}
@@ -70,7 +73,10 @@ struct state_table {
 		.count = sizeof(fields_) / sizeof((fields_)[0]), .fields = (fields_), \
 	}
 
-/* 0, or -EINVAL and a sentence naming the gap, the overlap or the width that cannot be. */
+/*
+ * 0, or -EINVAL and a sentence naming the gap, the overlap, the width that cannot be, or the name
+ * that is there twice.
+ */
 int state_check_table(const struct state_table *t, struct err *err);
 
 /* Bytes that state_save() writes for this table. */

@@ -27,26 +27,57 @@ static size_t field_bytes(const struct state_field *f)
 	return (size_t)f->width * f->count;
 }
 
+/* Names are what a saved form is read by. */
+static int check_names(const struct state_table *t, struct err *err)
+{
+	if (strlen(t->name) > UINT8_MAX)
+		return err_set(err, EINVAL, "state %.64s...: a name is longer than %d bytes",
+			       t->name, UINT8_MAX);
+	for (uint32_t i = 0; i < t->count; i++) {
+		const char *name = t->fields[i].name;
+
+		if (!*name)
+			return err_set(err, EINVAL, "state %s: a field has no name", t->name);
+		if (strlen(name) > UINT8_MAX)
+			return err_set(err, EINVAL, "state %s: a name is longer than %d bytes",
+				       t->name, UINT8_MAX);
+		for (uint32_t j = 0; j < i; j++)
+			if (!strcmp(name, t->fields[j].name))
+				return err_set(err, EINVAL, "state %s: two fields are called %s",
+					       t->name, name);
+	}
+	return 0;
+}
+
 int state_check_table(const struct state_table *t, struct err *err)
 {
 	uint32_t at = 0;
+	int ret;
 
+	ret = check_names(t, err);
+	if (ret)
+		return ret;
 	for (uint32_t i = 0; i < t->count; i++) {
 		const struct state_field *f = &t->fields[i];
 
 		if (!width_ok(f) || !f->count)
 			return err_set(err, EINVAL, "state %s: %s is %u elements of %u bytes",
 				       t->name, f->name, f->count, f->width);
-		if (f->offset != at)
-			return err_set(err, EINVAL,
-				       "state %s: %s stands at %u, the last ended at %u", t->name,
-				       f->name, f->offset, at);
+		if (f->offset > at)
+			return err_set(err, EINVAL, "state %s: there is a gap from %u to %s at %u",
+				       t->name, at, f->name, f->offset);
+		if (f->offset < at)
+			return err_set(err, EINVAL, "state %s: %s at %u overlaps what ends at %u",
+				       t->name, f->name, f->offset, at);
 		if (f->since > t->version)
 			return err_set(err, EINVAL, "state %s: %s is newer than the table", t->name,
 				       f->name);
 		at += (uint32_t)field_bytes(f);
 	}
-	if (at != t->size)
+	if (at < t->size)
+		return err_set(err, EINVAL, "state %s: there is a gap from %u to the end at %u",
+			       t->name, at, t->size);
+	if (at > t->size)
 		return err_set(err, EINVAL, "state %s: the fields end at %u, the struct at %u",
 			       t->name, at, t->size);
 	return 0;
@@ -77,40 +108,18 @@ static void put_name(struct cursor *c, const char *name)
 	c->at += n;
 }
 
+/* skep's hosts are little-endian: the low bytes come first, and a packed struct does no harm. */
 static uint64_t element(const struct state_field *f, const void *s, unsigned int i)
 {
-	const char *p = (const char *)s + f->offset + (size_t)i * f->width;
+	uint64_t v = 0;
 
-	switch (f->width) {
-	case 1:
-		return *(const uint8_t *)p;
-	case 2:
-		return *(const uint16_t *)(const void *)p;
-	case 4:
-		return *(const uint32_t *)(const void *)p;
-	default:
-		return *(const uint64_t *)(const void *)p;
-	}
+	memcpy(&v, (const char *)s + f->offset + (size_t)i * f->width, f->width);
+	return v;
 }
 
 static void set_element(const struct state_field *f, void *s, unsigned int i, uint64_t v)
 {
-	char *p = (char *)s + f->offset + (size_t)i * f->width;
-
-	switch (f->width) {
-	case 1:
-		*(uint8_t *)p = (uint8_t)v;
-		break;
-	case 2:
-		*(uint16_t *)(void *)p = (uint16_t)v;
-		break;
-	case 4:
-		*(uint32_t *)(void *)p = (uint32_t)v;
-		break;
-	default:
-		*(uint64_t *)(void *)p = v;
-		break;
-	}
+	memcpy((char *)s + f->offset + (size_t)i * f->width, &v, f->width);
 }
 
 long state_save(const struct state_table *t, const void *s, void *buf, size_t room)
@@ -173,8 +182,8 @@ static int cut_short(const struct state_table *t, struct err *err)
 	return err_set(err, EPROTO, "state %s: the saved form is cut short", t->name);
 }
 
-static int load_field(const struct state_table *t, void *s, bool *seen, struct cursor *c,
-		      struct err *err)
+static int load_field(const struct state_table *t, void *s, uint64_t version, bool *seen,
+		      struct cursor *c, struct err *err)
 {
 	const struct state_field *f;
 	uint64_t width, count, v;
@@ -184,7 +193,7 @@ static int load_field(const struct state_table *t, void *s, bool *seen, struct c
 	if (!take_name(c, &name, &len) || !take(c, &width, 1) || !take(c, &count, 2))
 		return cut_short(t, err);
 	f = find_field(t, name, len);
-	if (!f)
+	if (!f || f->since > version)
 		return err_set(err, EPROTO, "state %s: unknown field '%.*s'", t->name, (int)len,
 			       name);
 	if (seen[f - t->fields])
@@ -219,7 +228,7 @@ static int load_fields(const struct state_table *t, void *s, bool *seen, struct 
 		return err_set(err, EPROTO, "state %s: version %u is newer than this skep's %u",
 			       t->name, (unsigned int)version, t->version);
 	for (uint64_t i = 0; i < count; i++) {
-		ret = load_field(t, s, seen, c, err);
+		ret = load_field(t, s, version, seen, c, err);
 		if (ret)
 			return ret;
 	}
@@ -288,9 +297,15 @@ static uint64_t next_random(uint64_t *seed)
 void state_mutate(const struct state_table *t, void *s, uint64_t seed)
 {
 	const struct state_field *f;
+	uint64_t old, v;
+	unsigned int i;
 
 	if (!t->count)
 		return;
 	f = &t->fields[next_random(&seed) % t->count];
-	set_element(f, s, (unsigned int)(next_random(&seed) % f->count), next_random(&seed));
+	i = (unsigned int)(next_random(&seed) % f->count);
+	old = element(f, s, i);
+	v = next_random(&seed);
+	/* One value in 256 would change nothing in a byte. */
+	set_element(f, s, i, (v ^ old) & ones(f->width) ? v : old ^ 1);
 }
