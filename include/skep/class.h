@@ -36,7 +36,8 @@ struct device_class {
 
 	/*
 	 * Takes host resources, maps registers, claims lines. May fail: destroy follows. The
-	 * instance is zeroed, its options are read. Control thread, no vCPU runs.
+	 * instance is zeroed, its options are read. Control thread, no vCPU runs. The one function
+	 * that every model has; the others may be NULL where there is nothing for them to do.
 	 */
 	int (*create)(struct device *dev, struct err *err);
 
@@ -54,15 +55,25 @@ struct device_class {
 	void (*describe)(const struct device *dev, struct aml *aml);
 };
 
+/*
+ * Nobody names the record, so compiler and linker must be told to keep it: lld drops what it finds
+ * unnamed with --gc-sections even where __start_ symbols refer to the section.
+ */
+#if __has_attribute(retain)
+#define CLASS_KEPT used, retain
+#else
+#define CLASS_KEPT used
+#endif
+
 /* Declares the record of the model defined in this file. */
 #define DEVICE_CLASS(ident)                                         \
 	static const struct device_class ident;                     \
-	__attribute__((used, section("skep_classes")))              \
+	__attribute__((CLASS_KEPT, section("skep_classes")))        \
 	const struct device_class *const ident##_in_table = &ident; \
 	static const struct device_class ident
 
 /*
- * Fills @table with the records sorted by name, at most @room; returns how many there are in all.
+ * Fills @table with the first @room records by name, sorted; returns how many there are in all.
  */
 size_t class_table(const struct device_class **table, size_t room);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <stdlib.h>
+#include <string.h>
 
 #include "skep/bits.h"
 #include "skep/class.h"
@@ -10,20 +10,23 @@
 extern const struct device_class *const __start_skep_classes[] __attribute__((weak));
 extern const struct device_class *const __stop_skep_classes[] __attribute__((weak));
 
-static int by_name(const void *a, const void *b)
-{
-	return strcmp((*(const struct device_class *const *)a)->name,
-		      (*(const struct device_class *const *)b)->name);
-}
-
 size_t class_table(const struct device_class **table, size_t room)
 {
 	size_t count = (size_t)(__stop_skep_classes - __start_skep_classes);
-	size_t n = MIN(count, room);
+	size_t n = 0;
 
-	for (size_t i = 0; i < n; i++)
-		table[i] = __start_skep_classes[i];
-	qsort(table, n, sizeof(const struct device_class *), by_name);
+	for (size_t i = 0; i < count; i++) {
+		const struct device_class *class = __start_skep_classes[i];
+		size_t at = n;
+
+		while (at && strcmp(class->name, table[at - 1]->name) < 0)
+			at--;
+		if (at == room)
+			continue;
+		n = MIN(n + 1, room); /* a full table loses its last */
+		memmove(&table[at + 1], &table[at], (n - 1 - at) * sizeof(class));
+		table[at] = class;
+	}
 	return count;
 }
 
