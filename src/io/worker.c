@@ -473,8 +473,10 @@ static void loop(struct worker *w)
 
 int worker_run(struct worker *w)
 {
-	int rc = w->engine->attach(w, NULL);
+	int rc;
 
+	bug_on(w->running);
+	rc = w->engine->attach(w, NULL);
 	if (rc)
 		return rc;
 	begin_running(w);

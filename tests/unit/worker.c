@@ -840,8 +840,8 @@ static void test_vtime(struct worker *w)
 	assert_int_equal(vtime_create(&k.time, &err), 0);
 	timer_init(&k.timer, k.time, &k.dev, tick);
 	worker_set_vtime(k.worker, k.time);
-	start(k.worker);
 	vtime_resume(k.time);
+	start(k.worker);
 	/* Armed from here while the worker waits without a deadline. */
 	device_lock(&k.dev);
 	timer_arm(&k.timer, vtime_now(k.time) + NS_PER_MS);
@@ -897,13 +897,20 @@ static int find_ring(void)
 	return -1;
 }
 
-static int submit_one(struct io_uring *ring, struct io_uring_sqe *sqe, bool registered)
+static struct io_uring_sqe *entry(struct io_uring *ring)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+
+	if (!sqe)
+		abort();
+	return sqe;
+}
+
+static int submit(struct io_uring *ring)
 {
 	struct io_uring_cqe *cqe;
 	int result;
 
-	if (registered)
-		sqe->flags |= IOSQE_FIXED_FILE;
 	assert_int_equal(io_uring_submit_and_wait(ring, 1), 1);
 	assert_int_equal(io_uring_wait_cqe(ring, &cqe), 0);
 	result = cqe->res;
@@ -918,6 +925,7 @@ static void test_restrictions(struct worker *w)
 	int fd = temporary_file(), slot = add(w, fd), taken = find_ring();
 	struct op op = op_new();
 	struct io_uring own, ring = {0};
+	struct io_uring_sqe *sqe;
 	char byte;
 
 	io_write(w, &op.io, slot, "x", 1, 0);
@@ -928,14 +936,16 @@ static void test_restrictions(struct worker *w)
 	ring.ring_fd = ring.enter_ring_fd = taken;
 	ring.sq.sqe_head = ring.sq.sqe_tail = *ring.sq.ktail;
 
-	io_uring_prep_read(io_uring_get_sqe(&ring), slot, &byte, 1, 0);
-	assert_int_equal(submit_one(&ring, &ring.sq.sqes[(ring.sq.sqe_tail - 1) & 63], true), 1);
-	io_uring_prep_read(io_uring_get_sqe(&ring), fd, &byte, 1, 0);
-	assert_int_equal(submit_one(&ring, &ring.sq.sqes[(ring.sq.sqe_tail - 1) & 63], false),
-			 -EACCES);
-	io_uring_prep_openat(io_uring_get_sqe(&ring), slot, "/etc/passwd", O_RDONLY, 0);
-	assert_int_equal(submit_one(&ring, &ring.sq.sqes[(ring.sq.sqe_tail - 1) & 63], true),
-			 -EACCES);
+	sqe = entry(&ring);
+	io_uring_prep_read(sqe, slot, &byte, 1, 0);
+	sqe->flags = IOSQE_FIXED_FILE;
+	assert_int_equal(submit(&ring), 1);
+	io_uring_prep_read(entry(&ring), fd, &byte, 1, 0);
+	assert_int_equal(submit(&ring), -EACCES);
+	sqe = entry(&ring);
+	io_uring_prep_openat(sqe, slot, "/etc/passwd", O_RDONLY, 0);
+	sqe->flags = IOSQE_FIXED_FILE;
+	assert_int_equal(submit(&ring), -EACCES);
 	assert_int_equal(
 		io_uring_register((unsigned int)taken, IORING_REGISTER_PERSONALITY, NULL, 0),
 		-EACCES);
@@ -998,12 +1008,10 @@ static void test_probe(void **state)
 		check_filter(EPERM, "seccomp profile that allows");
 }
 
-#define ON(how, fn)                                            \
-	{                                                      \
-#fn " " #how, how, NULL, NULL, &(struct trial) \
-		{                                              \
-			.body = fn                             \
-		}                                              \
+#define TRIAL(fn) (&(struct trial){.body = fn})
+#define ON(how, fn)                                                                \
+	{                                                                          \
+		.name = #fn " " #how, .test_func = how, .initial_state = TRIAL(fn) \
 	}
 #define EVERYWHERE(fn) ON(on_uring, fn), ON(in_uring_loop, fn), ON(on_sim, fn)
 #define AT_REST(fn)    ON(on_uring, fn), ON(on_sim, fn)
