@@ -45,7 +45,7 @@ enum end_kind {
 struct ending {
 	enum end_kind kind;
 	unsigned int code;
-	char reason[256]; /* one sentence */
+	char reason[384]; /* one sentence */
 };
 
 struct machine {

@@ -1,7 +1,64 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * skep - the one binary: finds the command and runs it.
+ */
 #include <stdio.h>
+#include <string.h>
 
-int main(void)
+#include "cli_priv.h"
+#include "skep/chan.h"
+#include "skep/config.h"
+#include "skep/err.h"
+
+static void print_usage(FILE *to)
 {
-	return 0;
+	fprintf(to, "skep COMMAND [options]\n\n");
+	for (const struct command *c = commands; c->name; c++)
+		if (c->name[0] != '_')
+			fprintf(to, "  %-10s %s\n", c->name, c->summary);
+	fprintf(to,
+		"\n`skep COMMAND --help` says more; `skep run` boots the built-in demo guest.\n");
+}
+
+static int unknown_command(const char *given)
+{
+	const char *words[16];
+	const char *near;
+	struct err err;
+	size_t n = 0;
+
+	for (const struct command *c = commands; c->name && n < 15; c++)
+		if (c->name[0] != '_')
+			words[n++] = c->name;
+	words[n] = NULL;
+	near = nearest_word(given, words);
+	if (near)
+		err_set(&err, EINVAL, "there is no command '%.32s'; did you mean '%s'?", given,
+			near);
+	else
+		err_set(&err, EINVAL, "there is no command '%.32s'; `skep --help` lists them",
+			given);
+	return cli_fail(STATUS_REFUSED, &err);
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *command;
+
+	if (argc < 2) {
+		print_usage(stderr);
+		return STATUS_REFUSED;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		print_usage(stdout);
+		return STATUS_OK;
+	}
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "version")) {
+		printf("skep %s\n", SKEP_VERSION);
+		return STATUS_OK;
+	}
+	command = command_find(argv[1]);
+	if (!command)
+		return unknown_command(argv[1]);
+	return command->run(argc - 1, argv + 1);
 }

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vm - a whole machine: assembled from a config tree, run to its end, taken apart.
+ *
+ * All functions are called on one thread, which is the machine's control thread.
+ *
+ * Keys that are the machine's own (devices have theirs below device.ID):
+ *	memory.size	cpus.count
+ *	boot.kernel	boot.append	boot.initrd.N
+ *	machine.name	machine.timeout
+ */
+#ifndef SKEP_VM_H
+#define SKEP_VM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "skep/device.h"
+
+struct config;
+struct err;
+struct kvm_exit_count;
+struct log;
+struct vm;
+
+/* Puts the devices that every machine has into the tree: before the person's own keys. */
+int vm_defaults(struct config *config, struct err *err);
+
+/*
+ * Assembles the machine and loads its kernel. @kvm_fd is kvm_open()'s and passes to the VM, on
+ * failure too. @config and @log outlive it. Signals SIGINT, SIGTERM, SIGHUP and SIGQUIT are
+ * blocked from here on, and end the machine.
+ */
+int vm_create(struct vm **vm, const struct config *config, int kvm_fd, struct log *log,
+	      struct err *err);
+
+/* Runs the machine until it ends. */
+int vm_run(struct vm *vm, struct ending *ending, struct err *err);
+
+/* Takes the machine apart; consoles write out what they hold. NULL is allowed. */
+void vm_destroy(struct vm *vm);
+
+/* The exit status that the command line promises for an ending. */
+int ending_status(const struct ending *ending);
+/* One word: "poweroff", "code", "reset", … */
+const char *ending_word(const struct ending *ending);
+
+/* What happened; filled by vm_report() behind vm_run(). Times are clock_now()'s. */
+struct vm_report {
+	uint64_t created;     /* vm_create() was called */
+	uint64_t assembled;   /* memory, KVM and devices stood */
+	uint64_t loaded;      /* the kernel was in place */
+	uint64_t first_entry; /* the first instruction of the guest */
+	uint64_t ended;       /* the last vCPU had left it */
+	uint64_t exits;       /* to user space, in all */
+	uint64_t unclaimed;   /* accesses that no device decoded */
+	uint64_t guest_bytes; /* of guest memory that the host holds */
+	uint64_t own_bytes;   /* resident memory of skep beyond that */
+};
+void vm_report(const struct vm *vm, struct vm_report *report);
+size_t vm_exit_counts(const struct vm *vm, struct kvm_exit_count *counts, size_t room);
+
+#endif

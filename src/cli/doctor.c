@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * skep doctor - what this host offers and lacks, with the cure for each lack.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "cli_priv.h"
+#include "skep/err.h"
+#include "skep/kvm.h"
+#include "skep/worker.h"
+
+static void print_fact(const char *mark, const char *what, const char *value, const char *cure)
+{
+	printf("%-5s %-32s %s\n", mark, what, value);
+	if (cure)
+		printf("      %-32s %s\n", "", cure);
+}
+
+/* Returns whether KVM can run a guest. */
+static bool examine_kvm(void)
+{
+	struct kvm_fact facts[KVM_FACTS_MAX];
+	bool good = true;
+	struct err err;
+	int fd = kvm_open(&err);
+	size_t n;
+
+	if (fd < 0) {
+		print_fact("LACKS", "/dev/kvm", "unusable", err.text);
+		return false;
+	}
+	print_fact("ok", "/dev/kvm", "usable", NULL);
+	n = kvm_facts(fd, facts, KVM_FACTS_MAX);
+	for (size_t i = 0; i < n; i++) {
+		print_fact(facts[i].vital  ? "LACKS"
+			   : facts[i].cure ? "note"
+					   : "ok",
+			   facts[i].what, facts[i].value, facts[i].cure);
+		good = good && !facts[i].vital;
+	}
+	close(fd);
+	return good;
+}
+
+static bool examine_io(void)
+{
+	struct err err;
+
+	if (worker_probe(&err)) {
+		print_fact("LACKS", "io_uring", "unusable", err.text);
+		return false;
+	}
+	print_fact("ok", "io_uring", "usable", NULL);
+	return true;
+}
+
+static void examine_huge_pages(void)
+{
+	char line[128] = "";
+	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "re");
+
+	if (f) {
+		if (!fgets(line, sizeof(line), f))
+			line[0] = '\0';
+		fclose(f);
+	}
+	line[strcspn(line, "\n")] = '\0';
+	if (!f || strstr(line, "[never]"))
+		print_fact("note", "transparent huge pages", f ? line : "absent",
+			   "guests run slower: echo madvise > "
+			   "/sys/kernel/mm/transparent_hugepage/enabled");
+	else
+		print_fact("ok", "transparent huge pages", line, NULL);
+}
+
+static void examine_host(void)
+{
+	struct utsname u;
+	struct sysinfo s;
+	char text[64];
+
+	uname(&u);
+	print_fact("ok", "kernel", u.release, NULL);
+	snprintf(text, sizeof(text), "%ld", sysconf(_SC_NPROCESSORS_ONLN));
+	print_fact("ok", "processors", text, NULL);
+	if (!sysinfo(&s)) {
+		snprintf(text, sizeof(text), "%llu MiB, %llu free",
+			 (unsigned long long)s.totalram * s.mem_unit >> 20,
+			 (unsigned long long)s.freeram * s.mem_unit >> 20);
+		print_fact("ok", "memory", text, NULL);
+	}
+}
+
+int cmd_doctor(int argc, char **argv)
+{
+	struct err err;
+	bool helped, good;
+	int i = flags_parse(command_find("doctor"), argc, argv, NULL, &helped, &err);
+
+	if (i < 0)
+		return cli_fail(STATUS_REFUSED, &err);
+	if (helped)
+		return STATUS_OK;
+	examine_host();
+	good = examine_kvm();
+	good = examine_io() && good;
+	examine_huge_pages();
+	printf("\n%s\n", !good                ? "This host cannot run guests."
+			 : kvm_runs_kernels() ? "This host can run guests."
+					      : "This host can run small payload guests only.");
+	return good ? STATUS_OK : STATUS_NO_KVM;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <jansson.h>
+#include <sys/utsname.h>
+
+#include "result.h"
+#include "skep/clock.h"
+#include "skep/err.h"
+
+void result_collect(struct result *r, const struct vm *vm)
+{
+	vm_report(vm, &r->report);
+	r->exit_count = vm_exit_counts(vm, r->exits, KVM_EXIT_COUNTS_MAX);
+}
+
+/* Microseconds since the command began. */
+static json_t *since(const struct result *r, uint64_t at)
+{
+	return json_integer((json_int_t)((at - r->started) / NS_PER_US));
+}
+
+static json_t *times(const struct result *r)
+{
+	json_t *t = json_object();
+
+	json_object_set_new(t, "assembled", since(r, r->report.assembled));
+	json_object_set_new(t, "loaded", since(r, r->report.loaded));
+	json_object_set_new(t, "first_entry", since(r, r->report.first_entry));
+	json_object_set_new(t, "ended", since(r, r->report.ended));
+	return t;
+}
+
+static json_t *counters(const struct result *r)
+{
+	json_t *c = json_object();
+	json_t *exits = json_object();
+
+	for (size_t i = 0; i < r->exit_count; i++)
+		json_object_set_new(exits, r->exits[i].reason,
+				    json_integer((json_int_t)r->exits[i].count));
+	json_object_set_new(c, "exits", json_integer((json_int_t)r->report.exits));
+	json_object_set_new(c, "exits_by_reason", exits);
+	json_object_set_new(c, "unclaimed_accesses", json_integer((json_int_t)r->report.unclaimed));
+	json_object_set_new(c, "guest_bytes", json_integer((json_int_t)r->report.guest_bytes));
+	json_object_set_new(c, "own_bytes", json_integer((json_int_t)r->report.own_bytes));
+	return c;
+}
+
+static json_t *host(void)
+{
+	struct utsname u;
+	json_t *h = json_object();
+
+	uname(&u);
+	json_object_set_new(h, "kernel", json_string(u.release));
+	json_object_set_new(h, "kvm", json_string(kvm_flavour()));
+	return h;
+}
+
+int result_write(const struct result *r, const char *path, struct err *err)
+{
+	json_t *o = json_object();
+	int ret = 0;
+
+	json_object_set_new(o, "skep", json_string(SKEP_VERSION));
+	if (r->name)
+		json_object_set_new(o, "name", json_string(r->name));
+	json_object_set_new(o, "verdict",
+			    json_string(r->ran ? ending_word(&r->ending) : "refused"));
+	json_object_set_new(o, "status", json_integer(r->status));
+	json_object_set_new(o, "reason", json_string(r->ending.reason));
+	json_object_set_new(o, "kernel", json_string(r->kernel ? r->kernel : "demo"));
+	json_object_set_new(o, "host", host());
+	if (r->ran) {
+		json_object_set_new(o, "times_us", times(r));
+		json_object_set_new(o, "counters", counters(r));
+	}
+	if (json_dump_file(o, path, JSON_INDENT(2)))
+		ret = err_sys(err, errno ? errno : EIO, "cannot write the result %s", path);
+	json_decref(o);
+	return ret;
+}

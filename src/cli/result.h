@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * result - what a run came to, as the JSON object that --result writes.
+ */
+#ifndef SRC_CLI_RESULT_H
+#define SRC_CLI_RESULT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "skep/kvm.h"
+#include "skep/vm.h"
+
+struct result {
+	uint64_t started; /* clock_now() when the command began */
+	int status;       /* skep's exit status */
+	bool ran;         /* the guest ran; if not, only ending.reason holds */
+	struct ending ending;
+	const char *kernel; /* NULL: the demo guest */
+	const char *name;
+	struct vm_report report;
+	struct kvm_exit_count exits[KVM_EXIT_COUNTS_MAX];
+	size_t exit_count;
+};
+
+/* Takes the figures of a machine that has ended, before it is taken apart. */
+void result_collect(struct result *r, const struct vm *vm);
+int result_write(const struct result *r, const char *path, struct err *err);
+
+#endif

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * skep run - boots a kernel and ends as the guest ends.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli_priv.h"
+#include "result.h"
+#include "skep/chan.h"
+#include "skep/clock.h"
+#include "skep/config.h"
+#include "skep/err.h"
+#include "skep/kvm.h"
+#include "skep/log.h"
+#include "skep/vm.h"
+
+#define SERIALS_MAX 4
+
+struct run {
+	struct config *config;
+	unsigned int serials; /* how often --serial was given */
+	unsigned int initrds;
+	bool print_config;
+	const char *result;
+	struct log log;
+};
+
+/* Flags that fill one key. */
+static int apply_key(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct run *run = ctx;
+
+	return config_set(run->config, flag->key, value, err);
+}
+
+/* Flags of the form FIRST,key=value…: their key names where FIRST goes. */
+static int apply_list(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct run *run = ctx;
+	const char *dot = strchr(flag->key, '.');
+	char section[32];
+
+	snprintf(section, sizeof(section), "%.*s", (int)(dot - flag->key), flag->key);
+	return config_set_list(run->config, section, dot + 1, value, err);
+}
+
+static int apply_initrd(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct run *run = ctx;
+	char key[32];
+
+	(void)flag;
+	snprintf(key, sizeof(key), "boot.initrd.%u", run->initrds++);
+	return config_set(run->config, key, value, err);
+}
+
+static int apply_serial(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct run *run = ctx;
+	char id[8], pair[64];
+	int ret;
+
+	(void)flag;
+	if (run->serials == SERIALS_MAX)
+		return err_set(err, EINVAL, "--serial: there are %d serial ports", SERIALS_MAX);
+	snprintf(id, sizeof(id), "com%u", ++run->serials);
+	snprintf(pair, sizeof(pair), "device.%s=uart8250", id);
+	ret = config_set_pair(run->config, pair, err);
+	snprintf(pair, sizeof(pair), "device.%s.line=%s", id, id);
+	if (!ret)
+		ret = config_set_pair(run->config, pair, err);
+	snprintf(pair, sizeof(pair), "device.%s.backend", id);
+	return ret ? ret : config_set(run->config, pair, value, err);
+}
+
+/* --device MODEL[,key=value…]: called by its model, or by the id= among the pairs. */
+static int apply_device(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct run *run = ctx;
+	size_t n = strcspn(value, ",");
+	const char *pairs = value + n + (value[n] == ',');
+	const char *id = strstr(pairs, "id=");
+	char key[64], model[32];
+	int ret;
+
+	(void)flag;
+	snprintf(model, sizeof(model), "%.*s", (int)n, value);
+	if (id && (id == pairs || id[-1] == ','))
+		return err_set(err, EINVAL, "--device: an id is given as -o device.ID=%s", model);
+	snprintf(key, sizeof(key), "device.%s", model);
+	for (unsigned int i = 1; config_get(run->config, key) && i < 100; i++)
+		snprintf(key, sizeof(key), "device.%s%u", model, i);
+	ret = config_set(run->config, key, model, err);
+	return ret ? ret : config_set_list(run->config, key, NULL, pairs, err);
+}
+
+static int apply_pair(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct run *run = ctx;
+
+	(void)flag;
+	return config_set_pair(run->config, value, err);
+}
+
+static int apply_config(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct run *run = ctx;
+
+	(void)flag;
+	return config_read_file(run->config, value, err);
+}
+
+static int apply_print_config(void *ctx, const struct flag *flag, const char *value,
+			      struct err *err)
+{
+	struct run *run = ctx;
+
+	(void)flag;
+	(void)value;
+	(void)err;
+	run->print_config = true;
+	return 0;
+}
+
+static int apply_result(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct run *run = ctx;
+
+	(void)flag;
+	(void)err;
+	run->result = value;
+	return 0;
+}
+
+const struct flag run_flags[] = {
+	{'k', "kernel", "FILE", "bzImage to boot; without one, the built-in demo guest", apply_key,
+	 "boot.kernel"},
+	{'i', "initrd", "FILE", "initial RAM disk; repeatable, concatenated in order", apply_initrd,
+	 NULL},
+	{'a', "append", "TEXT", "kernel command line (default console=ttyS0)", apply_key,
+	 "boot.append"},
+	{'m', "memory", "SIZE[,KEY=VALUE]", "guest memory (default 512M)", apply_list,
+	 "memory.size"},
+	{'c', "cpus", "N[,KEY=VALUE]", "vCPUs (default 1)", apply_list, "cpus.count"},
+	{0, "serial", "BACKEND",
+	 "stdio, pty, file:PATH, unix:PATH or none; repeatable: COM1 to COM4", apply_serial, NULL},
+	{0, "device", "MODEL[,KEY=VALUE]", "a device; `skep devices` lists the models",
+	 apply_device, NULL},
+	{0, "config", "FILE", "read options from a file of KEY = VALUE lines", apply_config, NULL},
+	{'o', "option", "KEY=VALUE", "set one option of the tree that all of these fill",
+	 apply_pair, NULL},
+	{0, "print-config", NULL, "print that tree and end", apply_print_config, NULL},
+	{0, "timeout", "SECONDS", "end the machine after this time, with status 124", apply_key,
+	 "machine.timeout"},
+	{0, "result", "FILE", "write what happened as a JSON object", apply_result, NULL},
+	{0, "name", "TEXT", "what messages and reports call the machine", apply_key,
+	 "machine.name"},
+	{0, NULL, NULL, NULL, NULL, NULL},
+};
+
+/* Says on stderr what a person would not see from the guest itself. */
+static void tell(struct run *run, const struct ending *ending)
+{
+	switch (ending->kind) {
+	case END_POWEROFF:
+	case END_CODE:
+	case END_USER:
+		log_info(&run->log, "%s", ending->reason);
+		break;
+	default:
+		log_error(&run->log, "%s", ending->reason);
+		break;
+	}
+}
+
+static int run_machine(struct run *run, struct result *result, struct err *err)
+{
+	struct vm *vm;
+	int kvm_fd = kvm_open(err);
+	int ret;
+
+	if (kvm_fd < 0) {
+		result->status = STATUS_NO_KVM;
+		return kvm_fd;
+	}
+	ret = vm_create(&vm, run->config, kvm_fd, &run->log, err);
+	if (ret)
+		return ret;
+	ret = vm_run(vm, &result->ending, err);
+	if (!ret) {
+		result->ran = true;
+		result->status = ending_status(&result->ending);
+		result_collect(result, vm);
+	}
+	vm_destroy(vm);
+	return ret;
+}
+
+static int run_and_tell(struct run *run)
+{
+	struct result result = {
+		.started = clock_now(),
+		.status = STATUS_REFUSED,
+		.kernel = config_get(run->config, "boot.kernel"),
+		.name = config_get(run->config, "machine.name"),
+	};
+	struct err err;
+
+	chan_install_crash_restore();
+	if (run_machine(run, &result, &err)) {
+		cli_fail(result.status, &err);
+		snprintf(result.ending.reason, sizeof(result.ending.reason), "%.*s",
+			 (int)sizeof(result.ending.reason) - 1, err.text);
+	} else {
+		tell(run, &result.ending);
+	}
+	if (run->result && result_write(&result, run->result, &err))
+		return cli_fail(STATUS_REFUSED, &err);
+	return result.status;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct run run = {.config = config_new()};
+	int status = STATUS_OK;
+	struct err err;
+	bool helped;
+
+	log_init(&run.log, STDERR_FILENO, LOG_WARN);
+	if (!run.config) {
+		err_sys(&err, ENOMEM, "options");
+		return cli_fail(STATUS_REFUSED, &err);
+	}
+	if (vm_defaults(run.config, &err) ||
+	    flags_parse(command_find("run"), argc, argv, &run, &helped, &err) < 0)
+		status = cli_fail(STATUS_REFUSED, &err);
+	else if (run.print_config)
+		config_print(run.config, stdout);
+	else if (!helped)
+		status = run_and_tell(&run);
+	config_free(run.config);
+	return status;
+}
