@@ -18,6 +18,9 @@
  *	unix:PATH	a listening stream socket, one client at a time; output while there is no
  *			client is kept as long as the queue holds it
  *	none		output vanishes, there is no input
+ *
+ * When standard input is a terminal, Ctrl-a begins an escape: x ends the machine, b sends a break,
+ * a or Ctrl-a sends Ctrl-a itself, h shows this. Other input is passed on as it is.
  */
 #ifndef SKEP_CHAN_H
 #define SKEP_CHAN_H
@@ -40,7 +43,11 @@ struct chan_ops {
 	void (*input_break)(struct device *dev);
 };
 
-/* Opens the channel @spec for @dev. Control thread, from the device's create. */
+/*
+ * Opens the channel @spec for @dev. Control thread, from the device's create. SIGPIPE and SIGXFSZ
+ * are ignored from then on: readers that go and files that may not grow are errors of the write.
+ * At most one channel is stdio. -EINVAL, -EBUSY, or what the host says.
+ */
 int chan_open(struct chan **c, struct device *dev, const char *spec, const struct chan_ops *ops,
 	      struct err *err);
 
@@ -73,5 +80,11 @@ void chan_totals(struct chan *c, struct chan_totals *t);
  * handlers and exit paths.
  */
 void chan_restore_terminals(void);
+
+/*
+ * Has chan_restore_terminals() called at exit() and when a signal that reports a bug (SIGSEGV,
+ * SIGABRT and their like) ends the process, which it then does as before. Once, at the start.
+ */
+void chan_install_crash_restore(void);
 
 #endif

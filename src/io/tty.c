@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The terminal: raw while a channel uses it, and put back whatever happens.
+ *
+ * A process has one standard input, and a crash handler has no argument: this is the one place
+ * with state of its own. It is written by the control thread while @raw is false, and taken by
+ * whoever first makes @raw false again, a signal handler perhaps.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "chan_priv.h"
+
+static struct {
+	atomic_bool raw;
+	int fd;
+	struct termios saved;
+} terminal;
+
+bool tty_foreground(int fd)
+{
+	pid_t group = tcgetpgrp(fd);
+
+	/* Without job control (not our controlling terminal) nobody is stopped. */
+	return group < 0 || group == getpgrp();
+}
+
+int tty_make_raw(int fd)
+{
+	struct termios t;
+
+	if (atomic_load(&terminal.raw))
+		return -EBUSY;
+	if (tcgetattr(fd, &t))
+		return -errno;
+	terminal.fd = fd;
+	terminal.saved = t;
+	/* Output too: a guest sends \r\n by itself. */
+	cfmakeraw(&t);
+	atomic_store(&terminal.raw, true);
+	if (tcsetattr(fd, TCSANOW, &t)) {
+		int ret = -errno;
+
+		atomic_store(&terminal.raw, false);
+		return ret;
+	}
+	return 0;
+}
+
+void chan_restore_terminals(void)
+{
+	int saved_errno = errno;
+	sigset_t ttou, old;
+
+	if (!atomic_exchange(&terminal.raw, false))
+		return;
+	/* A process that was moved to the background would be stopped here. */
+	sigemptyset(&ttou);
+	sigaddset(&ttou, SIGTTOU);
+	pthread_sigmask(SIG_BLOCK, &ttou, &old);
+	tcsetattr(terminal.fd, TCSANOW, &terminal.saved);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	errno = saved_errno;
+}
+
+/* The disposition is the default again (SA_RESETHAND): the signal does what it would have done. */
+static void crashed(int sig)
+{
+	chan_restore_terminals();
+	raise(sig);
+}
+
+void chan_install_crash_restore(void)
+{
+	static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
+	struct sigaction sa = {.sa_handler = crashed, .sa_flags = (int)SA_RESETHAND | SA_ONSTACK};
+
+	sigemptyset(&sa.sa_mask);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaction(signals[i], &sa, NULL);
+	atexit(chan_restore_terminals);
+}
