@@ -114,10 +114,13 @@ static int create_vm(struct kvm *kvm, struct err *err)
 	if (ioctl(kvm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) ||
 	    ioctl(kvm->fd, KVM_SET_TSS_ADDR, TSS_GPA))
 		return err_sys(err, errno, "KVM refuses the pages for real mode");
-	/* The chips first: with no slot and no vCPU in the way they cost KVM least. */
-	ret = irqchip_create(kvm, err);
+	/*
+	 * Slots before chips: both wait for readers of KVM's tables to be gone, and only the
+	 * first wait is short. In the other order it takes milliseconds.
+	 */
+	ret = add_slots(kvm, err);
 	if (!ret)
-		ret = add_slots(kvm, err);
+		ret = irqchip_create(kvm, err);
 	return ret;
 }
 
