@@ -7,7 +7,8 @@
  * shared with a guest that writes at any moment: fetch once into your own copy, check, then use.
  *
  * Addresses and lengths given here may come straight from a guest: anything that is not wholly RAM
- * is -EFAULT, and nothing is done by halves.
+ * is -EFAULT, and nothing is done by halves. No bytes at all are 0 at any address. What lies next
+ * to a region in the host is never accessible.
  */
 #ifndef SKEP_GMEM_H
 #define SKEP_GMEM_H
@@ -35,7 +36,7 @@ struct gmem_region {
 /*
  * Reserves @size bytes of guest RAM, untouched (host memory is taken as the guest uses it): up to
  * GMEM_HOLE_START at gpa 0, the rest from GMEM_HOLE_END. @size is a multiple of 4 KiB, at least
- * 1 MiB. -EINVAL, -ENOMEM.
+ * 1 MiB, at most 64 TiB. -EINVAL, -ENOMEM; then *@mem is NULL.
  */
 int gmem_create(struct gmem **mem, uint64_t size, struct err *err);
 void gmem_destroy(struct gmem *mem);

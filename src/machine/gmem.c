@@ -8,38 +8,40 @@
 #include "skep/gmem.h"
 
 #define HUGE_PAGE MIB(2)
+/* Half of what a process can address on a host with four-level paging. */
+#define RAM_LIMIT bit64(46)
+
+/* The address space that a region was cut out of. */
+struct reservation {
+	void *base;
+	uint64_t span;
+};
 
 struct gmem {
 	unsigned int count;
 	struct gmem_region regions[GMEM_REGIONS_MAX];
+	struct reservation reserved[GMEM_REGIONS_MAX];
 };
 
 /*
  * Huge pages are what keeps a guest's page faults few: with nested paging each fault costs an exit
  * and a walk. They need host and guest address equal modulo 2 MiB, so a region is cut out of a
- * reservation that is 2 MiB larger. What is left on both sides stays as a guard without access.
+ * larger reservation. What is left on both sides stays as a guard without access.
  */
-static int reserve(struct gmem_region *r, struct err *err)
+static int reserve(struct gmem_region *r, struct reservation *v, struct err *err)
 {
-	uint64_t span = align_up(r->size, HUGE_PAGE) + HUGE_PAGE;
+	uint64_t span = align_up(r->size, HUGE_PAGE) + 2 * HUGE_PAGE;
 	char *base, *at;
 
 	base = mmap(NULL, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (base == MAP_FAILED)
 		return err_sys(err, errno, "cannot reserve %llu MiB of guest memory",
 			       (unsigned long long)(r->size >> 20));
-	at = base + (align_up((uintptr_t)base, HUGE_PAGE) - (uintptr_t)base);
-	if (at > base)
-		munmap(base, (size_t)(at - base));
-	if (at + align_up(r->size, HUGE_PAGE) < base + span)
-		munmap(at + align_up(r->size, HUGE_PAGE),
-		       (size_t)(base + span - at) - align_up(r->size, HUGE_PAGE));
-	if (mprotect(at, r->size, PROT_READ | PROT_WRITE)) {
-		int errnum = errno;
-
-		munmap(at, align_up(r->size, HUGE_PAGE));
-		return err_sys(err, errnum, "cannot make guest memory accessible");
-	}
+	v->base = base;
+	v->span = span;
+	at = base + (align_up((uintptr_t)base + 1, HUGE_PAGE) - (uintptr_t)base);
+	if (mprotect(at, r->size, PROT_READ | PROT_WRITE))
+		return err_sys(err, errno, "cannot make guest memory accessible");
 	/* Hosts without transparent huge pages say no; the guest runs all the same. */
 	madvise(at, r->size, MADV_HUGEPAGE);
 	/* A core dump of skep is for skep's bugs, not for the guest's gigabytes. */
@@ -53,11 +55,16 @@ int gmem_create(struct gmem **mem, uint64_t size, struct err *err)
 	struct gmem *m;
 	int ret = 0;
 
+	*mem = NULL;
 	if (size < MIB(1) || size % KIB(4))
 		return err_set(
 			err, EINVAL,
 			"guest memory of %llu bytes is not a multiple of 4 KiB from 1 MiB up",
 			(unsigned long long)size);
+	if (size > RAM_LIMIT)
+		return err_set(err, EINVAL,
+			       "guest memory of %llu GiB is more than a process can map",
+			       (unsigned long long)(size >> 30));
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return err_sys(err, ENOMEM, "guest memory");
@@ -69,7 +76,7 @@ int gmem_create(struct gmem **mem, uint64_t size, struct err *err)
 		m->count = 2;
 	}
 	for (unsigned int i = 0; !ret && i < m->count; i++)
-		ret = reserve(&m->regions[i], err);
+		ret = reserve(&m->regions[i], &m->reserved[i], err);
 	if (ret) {
 		gmem_destroy(m);
 		return ret;
@@ -83,8 +90,8 @@ void gmem_destroy(struct gmem *mem)
 	if (!mem)
 		return;
 	for (unsigned int i = 0; i < mem->count; i++)
-		if (mem->regions[i].hva)
-			munmap(mem->regions[i].hva, align_up(mem->regions[i].size, HUGE_PAGE));
+		if (mem->reserved[i].base)
+			munmap(mem->reserved[i].base, mem->reserved[i].span);
 	free(mem);
 }
 

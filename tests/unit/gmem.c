@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "support/cm.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "skep/bits.h"
+#include "skep/err.h"
+#include "skep/gmem.h"
+
+static struct gmem *make(uint64_t size)
+{
+	struct gmem *m;
+	struct err err;
+
+	if (gmem_create(&m, size, &err))
+		fail_msg("%s", err.text);
+	return m;
+}
+
+static void sizes_that_cannot_be(void **state)
+{
+	static const uint64_t bad[] = {0,          4096,          MIB(1) - 4096, MIB(1) + 1,
+				       MIB(2) - 1, GIB(4) + 2048, UINT64_MAX};
+	static const uint64_t huge[] = {(UINT64_C(1) << 46) + 4096, UINT64_C(1) << 63,
+					UINT64_MAX - 4095, UINT64_MAX - GMEM_HOLE_START - 4095};
+	struct gmem *m = (struct gmem *)&m;
+	struct err err;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		m = (struct gmem *)&m;
+		assert_int_equal(gmem_create(&m, bad[i], &err), -EINVAL);
+		assert_non_null(strstr(err.text, "is not a multiple of 4 KiB from 1 MiB up"));
+		assert_null(m);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(huge); i++) {
+		m = (struct gmem *)&m;
+		assert_int_equal(gmem_create(&m, huge[i], &err), -EINVAL);
+		assert_non_null(strstr(err.text, "is more than a process can map"));
+		assert_null(m);
+	}
+	gmem_destroy(NULL);
+}
+
+static void ram_leaves_the_hole_free(void **state)
+{
+	static const uint64_t sizes[] = {
+		MIB(1),          MIB(1) + 4096,          GMEM_HOLE_START - 4096,
+		GMEM_HOLE_START, GMEM_HOLE_START + 4096, GIB(5) + 4096};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct gmem *m = make(sizes[i]);
+		const struct gmem_region *r;
+		unsigned int n = gmem_regions(m, &r);
+
+		assert_true(gmem_size(m) == sizes[i]);
+		assert_int_equal(n, sizes[i] > GMEM_HOLE_START ? 2 : 1);
+		assert_true(r[0].gpa == 0);
+		assert_true(r[0].size == MIN(sizes[i], GMEM_HOLE_START));
+		if (n == 2) {
+			assert_true(r[1].gpa == GMEM_HOLE_END);
+			assert_true(r[0].size + r[1].size == sizes[i]);
+		}
+		for (unsigned int j = 0; j < n; j++)
+			assert_int_equal(((uintptr_t)r[j].hva - r[j].gpa) % MIB(2), 0);
+		gmem_destroy(m);
+	}
+}
+
+/* Whether the kernel can read the byte at @p: asks without a signal. */
+static bool readable(const void *p)
+{
+	int out[2];
+	bool ret;
+
+	assert_int_equal(pipe(out), 0);
+	ret = write(out[1], p, 1) == 1;
+	close(out[0]);
+	close(out[1]);
+	return ret;
+}
+
+static bool reserved(char *p)
+{
+	unsigned char map;
+
+	return !mincore((char *)align_down((uintptr_t)p, 4096), 4096, &map);
+}
+
+/* An address computed wrongly by skep meets nothing of skep's. */
+static void ram_stands_between_guards(void **state)
+{
+	struct gmem *m = make(GMEM_HOLE_START + MIB(1) + 4096);
+	const struct gmem_region *r;
+	unsigned int n = gmem_regions(m, &r);
+
+	(void)state;
+	for (unsigned int i = 0; i < n; i++) {
+		char *start = r[i].hva, *end = start + r[i].size;
+
+		assert_true(readable(start) && readable(end - 1));
+		assert_true(reserved(start - 1) && !readable(start - 1));
+		assert_true(reserved(end) && !readable(end));
+		assert_true(reserved(end + 65535) && !readable(end + 65535));
+	}
+	gmem_destroy(m);
+}
+
+static void memory_is_given_back(void **state)
+{
+	(void)state;
+	/* 1,000 times 64 GiB fit into no address space. */
+	for (unsigned int i = 0; i < 3000; i++)
+		gmem_destroy(make(GIB(64)));
+}
+
+static void what_is_written_is_read(void **state)
+{
+	struct gmem *m = make(MIB(1));
+	uint8_t in[300], out[300];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(in); i++)
+		in[i] = (uint8_t)(i * 7);
+	memset(out, 0xa5, sizeof(out));
+	assert_int_equal(gmem_read(m, 0, out, sizeof(out)), 0);
+	for (size_t i = 0; i < sizeof(out); i++)
+		assert_int_equal(out[i], 0);
+	assert_int_equal(gmem_write(m, MIB(1) - sizeof(in), in, sizeof(in)), 0);
+	assert_int_equal(gmem_read(m, MIB(1) - sizeof(in), out, sizeof(out)), 0);
+	assert_memory_equal(in, out, sizeof(in));
+	assert_memory_equal(gmem_hva(m, MIB(1) - sizeof(in), sizeof(in)), in, sizeof(in));
+	assert_int_equal(gmem_fill(m, 4093, 0xee, 6), 0);
+	assert_int_equal(gmem_read(m, 4092, out, 8), 0);
+	assert_memory_equal(out, "\0\xee\xee\xee\xee\xee\xee\0", 8);
+	gmem_destroy(m);
+}
+
+static void assert_no_ram(struct gmem *m, uint64_t gpa, uint64_t len)
+{
+	struct iovec iov[GMEM_REGIONS_MAX];
+	uint8_t buf[64], before[64];
+
+	memset(buf, 0xa5, sizeof(buf));
+	memset(before, 0xa5, sizeof(before));
+	/* The lengths are a guest's, the buffers are not: nothing may be copied. */
+	assert_int_equal(gmem_read(m, gpa, buf, len), -EFAULT);
+	assert_memory_equal(buf, before, sizeof(buf));
+	assert_int_equal(gmem_write(m, gpa, buf, len), -EFAULT);
+	assert_int_equal(gmem_fill(m, gpa, 0xa5, len), -EFAULT);
+	assert_int_equal(gmem_iov(m, gpa, len, iov, GMEM_REGIONS_MAX), -EFAULT);
+	assert_null(gmem_hva(m, gpa, len));
+}
+
+static void what_is_not_wholly_ram_is_refused_wholly(void **state)
+{
+	struct gmem *m = make(GMEM_HOLE_START + MIB(1));
+	const uint64_t top = GMEM_HOLE_END + MIB(1);
+	static const uint64_t lens[] = {1,
+					2,
+					4096,
+					GMEM_HOLE_START,
+					GIB(4),
+					GIB(5),
+					UINT64_C(1) << 63,
+					UINT64_MAX - 1,
+					UINT64_MAX};
+	uint8_t b;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+		assert_no_ram(m, GMEM_HOLE_START, lens[i]);
+		assert_no_ram(m, GMEM_HOLE_END - 1, lens[i]);
+		assert_no_ram(m, top, lens[i]);
+		assert_no_ram(m, UINT64_MAX, lens[i]);
+		assert_no_ram(m, UINT64_MAX - 4095, lens[i]);
+		assert_no_ram(m, UINT64_C(1) << 63, lens[i]);
+		if (lens[i] > 1) {
+			assert_no_ram(m, GMEM_HOLE_START - 1, lens[i]);
+			assert_no_ram(m, top - 1, lens[i]);
+		}
+		/* Ends that wrap onto RAM again. */
+		assert_no_ram(m, UINT64_MAX - lens[i] / 2, lens[i]);
+	}
+	assert_no_ram(m, 0, GMEM_HOLE_START + 1);
+	assert_no_ram(m, 1, UINT64_MAX);
+	/* From RAM over the hole to RAM. */
+	assert_no_ram(m, GMEM_HOLE_START - 1, GIB(1) + 2);
+
+	assert_int_equal(gmem_read(m, GMEM_HOLE_START - 1, &b, 1), 0);
+	assert_int_equal(b, 0);
+	assert_int_equal(gmem_read(m, top - 1, &b, 1), 0);
+	assert_int_equal(b, 0);
+	assert_int_equal(gmem_read(m, GMEM_HOLE_END, &b, 1), 0);
+	assert_int_equal(b, 0);
+	gmem_destroy(m);
+}
+
+static void no_bytes_are_no_fault(void **state)
+{
+	struct gmem *m = make(MIB(1));
+	struct iovec iov;
+
+	(void)state;
+	assert_int_equal(gmem_read(m, UINT64_MAX, NULL, 0), 0);
+	assert_int_equal(gmem_write(m, MIB(1), NULL, 0), 0);
+	assert_int_equal(gmem_fill(m, GMEM_HOLE_START, 1, 0), 0);
+	assert_int_equal(gmem_iov(m, UINT64_MAX, 0, &iov, 1), 0);
+	assert_int_equal(gmem_iov(m, 0, 0, NULL, 0), 0);
+	gmem_destroy(m);
+}
+
+static void iovecs_describe_ranges(void **state)
+{
+	struct gmem *m = make(GMEM_HOLE_START + MIB(1));
+	const struct gmem_region *r;
+	struct iovec iov[2];
+
+	(void)state;
+	gmem_regions(m, &r);
+	assert_int_equal(gmem_iov(m, 5, 10, iov, 2), 1);
+	assert_ptr_equal(iov[0].iov_base, (char *)r[0].hva + 5);
+	assert_int_equal(iov[0].iov_len, 10);
+	assert_int_equal(gmem_iov(m, 0, GMEM_HOLE_START, iov, 1), 1);
+	assert_true(iov[0].iov_len == GMEM_HOLE_START);
+	assert_int_equal(gmem_iov(m, GMEM_HOLE_END, MIB(1), iov, 2), 1);
+	assert_ptr_equal(iov[0].iov_base, r[1].hva);
+	assert_int_equal(gmem_iov(m, 0, 1, iov, 0), -E2BIG);
+	assert_int_equal(gmem_iov(m, 0, 1, NULL, 0), -E2BIG);
+	gmem_destroy(m);
+}
+
+static void one_stretch_of_host_memory(void **state)
+{
+	struct gmem *m = make(GMEM_HOLE_START + MIB(1));
+	const struct gmem_region *r;
+
+	(void)state;
+	gmem_regions(m, &r);
+	assert_ptr_equal(gmem_hva(m, 0, GMEM_HOLE_START), r[0].hva);
+	assert_ptr_equal(gmem_hva(m, GMEM_HOLE_START - 1, 1),
+			 (char *)r[0].hva + GMEM_HOLE_START - 1);
+	assert_ptr_equal(gmem_hva(m, GMEM_HOLE_END + 4096, MIB(1) - 4096), (char *)r[1].hva + 4096);
+	gmem_destroy(m);
+}
+
+static void the_host_holds_what_the_guest_has_touched(void **state)
+{
+	struct gmem *m = make(GMEM_HOLE_START + MIB(64));
+
+	(void)state;
+	assert_true(gmem_resident(m) == 0);
+	assert_int_equal(gmem_fill(m, 0, 1, MIB(4)), 0);
+	assert_in_range(gmem_resident(m), MIB(4), MIB(8));
+	assert_int_equal(gmem_fill(m, GMEM_HOLE_END + MIB(60), 1, MIB(4)), 0);
+	assert_in_range(gmem_resident(m), MIB(8), MIB(16));
+	gmem_destroy(m);
+}
+
+struct user {
+	struct gmem *m;
+	unsigned int n;
+	bool good;
+};
+
+static void *use(void *arg)
+{
+	struct user *u = arg;
+	const uint64_t base = u->n * KIB(64);
+	uint32_t v;
+
+	u->good = true;
+	for (uint32_t i = 0; i < 5000; i++) {
+		uint64_t at = base + i % 1000 * 4;
+
+		if (gmem_write(u->m, at, &i, sizeof(i)) || gmem_read(u->m, at, &v, sizeof(v)) ||
+		    v != i || !gmem_hva(u->m, at, 4) || gmem_size(u->m) != MIB(1))
+			u->good = false;
+	}
+	return NULL;
+}
+
+static void any_thread_may_use_it(void **state)
+{
+	struct gmem *m = make(MIB(1));
+	struct user users[4];
+	pthread_t threads[4];
+
+	(void)state;
+	for (unsigned int i = 0; i < 4; i++) {
+		users[i] = (struct user){.m = m, .n = i};
+		assert_int_equal(pthread_create(&threads[i], NULL, use, &users[i]), 0);
+	}
+	for (unsigned int i = 0; i < 4; i++) {
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+		assert_true(users[i].good);
+	}
+	gmem_destroy(m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sizes_that_cannot_be),
+		cmocka_unit_test(ram_leaves_the_hole_free),
+		cmocka_unit_test(ram_stands_between_guards),
+		cmocka_unit_test(memory_is_given_back),
+		cmocka_unit_test(what_is_written_is_read),
+		cmocka_unit_test(what_is_not_wholly_ram_is_refused_wholly),
+		cmocka_unit_test(no_bytes_are_no_fault),
+		cmocka_unit_test(iovecs_describe_ranges),
+		cmocka_unit_test(one_stretch_of_host_memory),
+		cmocka_unit_test(the_host_holds_what_the_guest_has_touched),
+		cmocka_unit_test(any_thread_may_use_it),
+	};
+
+	return cmocka_run_group_tests_name("gmem", tests, NULL, NULL);
+}
