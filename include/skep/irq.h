@@ -7,7 +7,8 @@
  * order: KVM's chips, skep's own, or a recorder in tests.
  *
  * A line belongs to its device and is driven under that device's lock; lines that share a gsi may
- * be driven from different threads.
+ * be driven from different threads. The wires' lock is of rank LOCK_WIRE: a sink may take the lock
+ * of an interrupt chip, and a chip under its own lock drives no wire.
  */
 #ifndef SKEP_IRQ_H
 #define SKEP_IRQ_H
@@ -52,7 +53,7 @@ void irqs_destroy(struct irqs *irqs);
 /* Before the machine runs. NULL: interrupts go nowhere. */
 void irqs_set_sink(struct irqs *irqs, const struct irq_sink *sink);
 
-/* Makes @line a driver of @gsi, low. -EINVAL past GSI_MAX. */
+/* Makes @line a driver of @gsi, low. -EINVAL past GSI_MAX: then it drives nothing. */
 int irq_attach(struct irqs *irqs, struct irq_line *line, unsigned int gsi, struct err *err);
 /* Lowers the line and parts from the wire. Legal on a line that was never attached. */
 void irq_detach(struct irq_line *line);

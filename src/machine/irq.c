@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "skep/bits.h"
 #include "skep/err.h"
 #include "skep/irq.h"
+#include "skep/lock.h"
 
 struct irqs {
-	pthread_mutex_t lock; /* a leaf, but for what the sink takes */
+	struct lock lock; /* of every wire */
 	struct irq_sink sink;
 	uint32_t high[GSI_MAX]; /* how many lines hold the wire high */
 };
@@ -17,7 +17,7 @@ int irqs_create(struct irqs **irqs, struct err *err)
 	*irqs = calloc(1, sizeof(**irqs));
 	if (!*irqs)
 		return err_sys(err, ENOMEM, "interrupt lines");
-	pthread_mutex_init(&(*irqs)->lock, NULL);
+	lock_init(&(*irqs)->lock, LOCK_WIRE);
 	return 0;
 }
 
@@ -25,7 +25,7 @@ void irqs_destroy(struct irqs *irqs)
 {
 	if (!irqs)
 		return;
-	pthread_mutex_destroy(&irqs->lock);
+	lock_destroy(&irqs->lock);
 	free(irqs);
 }
 
@@ -36,8 +36,10 @@ void irqs_set_sink(struct irqs *irqs, const struct irq_sink *sink)
 
 int irq_attach(struct irqs *irqs, struct irq_line *line, unsigned int gsi, struct err *err)
 {
+	*line = (struct irq_line){0};
 	if (gsi >= GSI_MAX)
-		return err_set(err, EINVAL, "interrupt %u: there are %u lines", gsi, GSI_MAX);
+		return err_set(err, EINVAL, "interrupt %u: there are %d lines, 0 to %d", gsi,
+			       GSI_MAX, GSI_MAX - 1);
 	*line = (struct irq_line){.irqs = irqs, .gsi = gsi};
 	return 0;
 }
@@ -58,7 +60,7 @@ void irq_set(struct irq_line *line, bool level)
 	if (!irqs || line->level == level)
 		return;
 	line->level = level;
-	pthread_mutex_lock(&irqs->lock);
+	lock_take(&irqs->lock);
 	was = irqs->high[line->gsi];
 	if (level)
 		irqs->high[line->gsi]++;
@@ -67,7 +69,7 @@ void irq_set(struct irq_line *line, bool level)
 	is = irqs->high[line->gsi];
 	if (was != is && irqs->sink.set)
 		irqs->sink.set(irqs->sink.arg, line->gsi, is);
-	pthread_mutex_unlock(&irqs->lock);
+	lock_drop(&irqs->lock);
 }
 
 void irq_pulse(struct irq_line *line)
