@@ -42,9 +42,11 @@ void vtime_destroy(struct vtime *vt);
 uint64_t vtime_now(const struct vtime *vt);
 
 void timer_init(struct timer *t, struct vtime *vt, struct device *dev, timer_fn *fn);
-/* Fires at virtual time @at, at once if that has passed. */
+/* Fires at virtual time @at, at once if that has passed; in order of time, then of arming. */
 void timer_arm(struct timer *t, uint64_t at);
+/* Legal on a timer that is not armed, or was zeroed and never set up. */
 void timer_cancel(struct timer *t);
+/* Whether it will fire unless it is cancelled; under the device's lock. */
 bool timer_armed(const struct timer *t);
 
 /* The host's side; control thread. */
@@ -53,13 +55,16 @@ bool timer_armed(const struct timer *t);
 void vtime_set_wake(struct vtime *vt, void (*wake)(void *arg), void *arg);
 /* The earliest deadline as a clock_now() time; UINT64_MAX when there is none or time is paused. */
 uint64_t vtime_deadline(struct vtime *vt);
-/* Fires what is due. */
+/* Fires what is due; nothing while time is paused. */
 void vtime_run(struct vtime *vt);
 /* Stands still, goes on. A new vtime stands still until the first vtime_resume(). */
 void vtime_pause(struct vtime *vt);
 void vtime_resume(struct vtime *vt);
 
-/* Manual time only: moves on by @ns, firing each timer at its own moment. */
+/*
+ * Manual time only: moves on by @ns, firing each timer at its own moment. Time stops at UINT64_MAX.
+ * It stands still while a timer's function runs: one that arms its timer for now never lets go.
+ */
 void vtime_advance(struct vtime *vt, uint64_t ns);
 
 #endif

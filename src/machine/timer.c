@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <stdlib.h>
 
+#include "skep/bits.h"
 #include "skep/clock.h"
 #include "skep/device.h"
 #include "skep/err.h"
@@ -92,21 +93,29 @@ void timer_arm(struct timer *t, uint64_t at)
 {
 	struct vtime *vt = t->vtime;
 	struct timer **p = &vt->first;
-	bool sooner;
+	void (*wake)(void *arg) = NULL;
+	void *wake_arg;
 
 	lock_take(&vt->lock);
 	if (t->state == TIMER_ARMED)
 		unlink_timer(vt, t);
+	/*
+	 * What has passed is due now, behind what was due before: so a guest that makes a timer
+	 * fire at once, again and again, starves nobody, and vtime_run() comes to its end.
+	 */
+	at = MAX(at, now_locked(vt));
 	while (*p && (*p)->at <= at)
 		p = &(*p)->next;
 	t->at = at;
 	t->next = *p;
 	t->state = TIMER_ARMED;
 	*p = t;
-	sooner = vt->first == t && vt->running;
+	if (vt->first == t && vt->running)
+		wake = vt->wake;
+	wake_arg = vt->wake_arg;
 	lock_drop(&vt->lock);
-	if (sooner && vt->wake)
-		vt->wake(vt->wake_arg);
+	if (wake)
+		wake(wake_arg);
 }
 
 void timer_cancel(struct timer *t)
@@ -127,15 +136,17 @@ bool timer_armed(const struct timer *t)
 	if (!t->vtime)
 		return false;
 	lock_take(&t->vtime->lock);
-	armed = t->state == TIMER_ARMED;
+	armed = t->state != TIMER_IDLE;
 	lock_drop(&t->vtime->lock);
 	return armed;
 }
 
 void vtime_set_wake(struct vtime *vt, void (*wake)(void *arg), void *arg)
 {
+	lock_take(&vt->lock);
 	vt->wake = wake;
 	vt->wake_arg = arg;
+	lock_drop(&vt->lock);
 }
 
 uint64_t vtime_deadline(struct vtime *vt)
@@ -192,9 +203,16 @@ static void run_until(struct vtime *vt, uint64_t until)
 
 void vtime_run(struct vtime *vt)
 {
+	uint64_t until;
+	bool moves;
+
+	lock_take(&vt->lock);
+	moves = vt->running || vt->manual;
+	until = now_locked(vt);
+	lock_drop(&vt->lock);
 	/* Bounded by a deadline taken once: timers armed for later wait for the next turn. */
-	if (vt->running)
-		run_until(vt, vtime_now(vt));
+	if (moves)
+		run_until(vt, until);
 }
 
 void vtime_pause(struct vtime *vt)
@@ -209,20 +227,28 @@ void vtime_pause(struct vtime *vt)
 
 void vtime_resume(struct vtime *vt)
 {
+	void (*wake)(void *arg);
+	void *wake_arg;
+
 	lock_take(&vt->lock);
 	if (!vt->manual && !vt->running) {
 		vt->offset = clock_now() - vt->still;
 		vt->running = true;
 	}
+	wake = vt->wake;
+	wake_arg = vt->wake_arg;
 	lock_drop(&vt->lock);
-	if (vt->wake)
-		vt->wake(vt->wake_arg);
+	if (wake)
+		wake(wake_arg);
 }
 
 void vtime_advance(struct vtime *vt, uint64_t ns)
 {
-	uint64_t until = vt->still + ns;
+	uint64_t until = vtime_now(vt);
 
+	until = ns < UINT64_MAX - until ? until + ns : UINT64_MAX;
 	run_until(vt, until);
+	lock_take(&vt->lock);
 	vt->still = until;
+	lock_drop(&vt->lock);
 }
