@@ -3,8 +3,10 @@
  * aml - a writer of ACPI machine language, for devices that describe themselves.
  *
  * Follows ACPI 6.5, section 20 (AML grammar) and 6.4 (resource data types). Objects nest:
- * aml_device() … aml_end(). The buffer is bounded; a writer that runs out of room or of nesting
- * goes on without writing, and aml_finish() says so. One thread.
+ * aml_device() … aml_end(). Lengths and integers take their shortest form. The buffer is bounded; a
+ * writer that runs out of room or of nesting goes on without writing, and aml_finish() says so.
+ * What no table could hold (a name of other letters, an end without an object) is a bug. One
+ * thread.
  */
 #ifndef SKEP_AML_H
 #define SKEP_AML_H
@@ -15,30 +17,46 @@
 
 #define AML_DEPTH_MAX 16
 
+/*
+ * Fixed hardware (ACPI 6.5, section 4.8): registers that the FADT names and AML does not. The one
+ * device of a machine that has them hands this to aml_fixed_hardware().
+ */
+struct acpi_fixed {
+	uint16_t pm1_event;   /* port of PM1a_EVT_BLK: status and enable, 2 bytes each */
+	uint16_t pm1_control; /* port of PM1a_CNT_BLK, 2 bytes */
+	uint16_t pm_timer; /* port of PM_TMR_BLK, 4 bytes of a 32-bit counter; 0: there is none */
+	uint16_t reset;    /* port of RESET_REG, 1 byte */
+	uint8_t reset_value;
+	uint8_t sleep_s5; /* SLP_TYP of the soft-off state */
+	uint8_t sci;      /* gsi; level, active high */
+};
+
 struct aml {
 	uint8_t *buf;
 	size_t room;
 	size_t len;
 	unsigned int depth;
-	size_t open[AML_DEPTH_MAX]; /* where the length of each open object stands */
+	size_t open[AML_DEPTH_MAX]; /* where the length of each open object is to stand */
 	bool failed;
+	unsigned int fixed_count; /* how many devices said that they are the fixed hardware */
+	struct acpi_fixed fixed;  /* the last of them */
 };
 
 void aml_init(struct aml *a, void *buf, size_t room);
 /* Bytes written, or -ENOSPC, or -EINVAL when objects are still open. */
 long aml_finish(const struct aml *a);
 
-/* Names are paths as ASL writes them: "\\_SB", "COM1", "_HID". */
+/* Names are paths as ASL writes them: "\\_SB.PCI0", "^COM1", "_HID". */
 void aml_scope(struct aml *a, const char *path);
 void aml_device(struct aml *a, const char *name);
 void aml_method(struct aml *a, const char *name, unsigned int args, bool serialized);
 void aml_package(struct aml *a, unsigned int count); /* elements follow, then aml_end() */
-void aml_resources(struct aml *a);		     /* a buffer of the resources that follow */
+void aml_resources(struct aml *a);                   /* a buffer of the resources that follow */
 void aml_end(struct aml *a);
 
 void aml_name(struct aml *a, const char *name); /* an object follows: aml_integer(), … */
 void aml_integer(struct aml *a, uint64_t v);
-void aml_string(struct aml *a, const char *s);
+void aml_string(struct aml *a, const char *s);   /* ASCII */
 void aml_eisa_id(struct aml *a, const char *id); /* "PNP0501" */
 void aml_return_integer(struct aml *a, uint64_t v);
 
@@ -47,5 +65,8 @@ void aml_io(struct aml *a, uint16_t base, uint8_t len);
 void aml_irq(struct aml *a, unsigned int irq); /* ISA: edge, active high, exclusive */
 void aml_interrupt(struct aml *a, uint32_t gsi, bool level, bool active_low, bool shared);
 void aml_memory32(struct aml *a, uint32_t base, uint32_t len, bool writable);
+
+/* Not AML, but said on the same occasion. */
+void aml_fixed_hardware(struct aml *a, const struct acpi_fixed *fixed);
 
 #endif
