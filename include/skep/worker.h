@@ -11,7 +11,7 @@
  * 0, a descriptor, or -errno), never from within the call that started it. Starting one only
  * queues it: all that were started in one turn of the worker go to the kernel together. Operations
  * under way at the same time complete in any order. An operation that would block waits, even on a
- * file opened O_NONBLOCK: -EAGAIN is never a result.
+ * file opened O_NONBLOCK: neither -EAGAIN nor -EINTR is ever a result.
  *
  * Files are registered once (worker_add_file) and named by their slot from then on. The ring is
  * restricted to registered files and to the operations below.

@@ -146,7 +146,7 @@ static bool try_one(struct sim *s, struct io *io)
 			result = -errno;
 		fcntl(fd, F_SETFL, flags);
 	}
-	if (result == -EAGAIN)
+	if (result == -EAGAIN || result == -EINTR)
 		return false;
 	io_list_remove(&s->worker.queue, io);
 	worker_result(&s->worker, io, (int)result);

@@ -336,20 +336,24 @@ static void enter(struct uring *u, uint64_t deadline)
 	bug_on(rc < 0 && rc != -EINTR && rc != -ETIME && rc != -EAGAIN && rc != -EBUSY);
 }
 
+/*
+ * An operation comes back undone when its file would block, when its wait for that is over, when
+ * detach withdrew it, and with -EINTR when the kernel's thread that blocks in it was interrupted,
+ * be it by a cancellation that was meant for the operation before it on that thread.
+ */
 static void take_result(struct uring *u, struct io *io, int result)
 {
-	struct worker *w = &u->worker;
+	bool waited = io->mark == MARK_WAIT && result >= 0;
+	bool withdrawn = u->withdrawing && result == -ECANCELED;
 	bool cancelled = io->state != IO_FLIGHT;
-	bool interrupted = result == -ECANCELED || result == -EINTR;
-	bool waited = io->mark == MARK_WAIT;
 
 	io->mark = result == -EAGAIN ? MARK_WAIT : 0;
-	if (cancelled && (interrupted || io->mark || waited))
-		worker_result(w, io, -ECANCELED);
-	else if (io->mark || (waited && result >= 0) || (u->withdrawing && interrupted))
-		worker_requeue(w, io);
+	if (!waited && !withdrawn && result != -EAGAIN && result != -EINTR)
+		worker_result(&u->worker, io, result);
+	else if (cancelled)
+		worker_result(&u->worker, io, -ECANCELED);
 	else
-		worker_result(w, io, result);
+		worker_requeue(&u->worker, io);
 }
 
 static void reap(struct uring *u)
