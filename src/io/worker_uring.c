@@ -19,7 +19,6 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -63,17 +62,21 @@ static struct uring *uring_of(struct worker *w)
 	return container_of(w, struct uring, worker);
 }
 
+/* -1 when there is none. */
 static int read_sysctl(const char *path)
 {
-	FILE *f = fopen(path, "re");
-	int value = -1;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char text[16];
+	ssize_t n;
 
-	if (!f)
+	if (fd < 0)
 		return -1;
-	if (fscanf(f, "%d", &value) != 1)
-		value = -1;
-	fclose(f);
-	return value;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return -1;
+	text[n] = '\0';
+	return (int)strtol(text, NULL, 10);
 }
 
 int worker_uring_refused(int errnum, int disabled, struct err *err)

@@ -1018,10 +1018,10 @@ static void test_probe(void **state)
 		check_filter(EPERM, "seccomp profile that allows");
 }
 
-#define TRIAL(fn) (&(struct trial){.body = fn})
-#define ON(how, fn)                                                                \
-	{                                                                          \
-		.name = #fn " " #how, .test_func = how, .initial_state = TRIAL(fn) \
+#define TRIAL(fn) (&(struct trial){.body = (fn)})
+#define ON(how, fn)                                                                  \
+	{                                                                            \
+		.name = #fn " " #how, .test_func = (how), .initial_state = TRIAL(fn) \
 	}
 #define EVERYWHERE(fn) ON(on_uring, fn), ON(in_uring_loop, fn), ON(on_sim, fn)
 #define AT_REST(fn)    ON(on_uring, fn), ON(on_sim, fn)
