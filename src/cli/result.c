@@ -57,11 +57,22 @@ static json_t *host(void)
 	return h;
 }
 
-int result_write(const struct result *r, const char *path, struct err *err)
+int result_open(FILE **to, const char *path, struct err *err)
 {
-	json_t *o = json_object();
-	int ret = 0;
+	*to = path ? fopen(path, "we") : NULL;
+	if (path && !*to)
+		return err_sys(err, errno, "cannot write the result %s", path);
+	return 0;
+}
 
+int result_write(const struct result *r, FILE *to, struct err *err)
+{
+	json_t *o;
+	int ret;
+
+	if (!to)
+		return 0;
+	o = json_object();
 	json_object_set_new(o, "skep", json_string(SKEP_VERSION));
 	if (r->name)
 		json_object_set_new(o, "name", json_string(r->name));
@@ -75,8 +86,9 @@ int result_write(const struct result *r, const char *path, struct err *err)
 		json_object_set_new(o, "times_us", times(r));
 		json_object_set_new(o, "counters", counters(r));
 	}
-	if (json_dump_file(o, path, JSON_INDENT(2)))
-		ret = err_sys(err, errno ? errno : EIO, "cannot write the result %s", path);
+	ret = json_dumpf(o, to, JSON_INDENT(2));
 	json_decref(o);
-	return ret;
+	if (fclose(to) || ret)
+		return err_sys(err, errno ? errno : EIO, "cannot write the result");
+	return 0;
 }

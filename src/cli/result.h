@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "skep/kvm.h"
 #include "skep/vm.h"
@@ -25,6 +26,10 @@ struct result {
 
 /* Takes the figures of a machine that has ended, before it is taken apart. */
 void result_collect(struct result *r, const struct vm *vm);
-int result_write(const struct result *r, const char *path, struct err *err);
+
+/* Before the guest runs, so that a place that cannot be written is told at once. NULL is "none". */
+int result_open(FILE **to, const char *path, struct err *err);
+/* Writes the object and closes @to; NULL is allowed. */
+int result_write(const struct result *r, FILE *to, struct err *err);
 
 #endif

@@ -207,8 +207,11 @@ static int run_and_tell(struct run *run)
 		.kernel = config_get(run->config, "boot.kernel"),
 		.name = config_get(run->config, "machine.name"),
 	};
+	FILE *to;
 	struct err err;
 
+	if (result_open(&to, run->result, &err))
+		return cli_fail(STATUS_REFUSED, &err);
 	chan_install_crash_restore();
 	if (run_machine(run, &result, &err)) {
 		cli_fail(result.status, &err);
@@ -217,7 +220,7 @@ static int run_and_tell(struct run *run)
 	} else {
 		tell(run, &result.ending);
 	}
-	if (run->result && result_write(&result, run->result, &err))
+	if (result_write(&result, to, &err))
 		return cli_fail(STATUS_REFUSED, &err);
 	return result.status;
 }
