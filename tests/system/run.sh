@@ -26,6 +26,7 @@ fi
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 kernel_need
+chmod 755 "$stage"
 cp "$1/skep" "$here/tap.sh" "$here/mistakes.sh" "$here/boot.sh" "$stage"
 asan=''
 if (($# > 1)); then
