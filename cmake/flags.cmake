@@ -28,19 +28,30 @@ if(SKEP_SANITIZE)
 elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
   target_compile_options(skep_flags INTERFACE
     -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection
-    -fcf-protection=full -ftrivial-auto-var-init=zero -ffunction-sections -fdata-sections)
+    -ffunction-sections -fdata-sections)
+  # Clang before 16 wants to be asked twice.
+  check_c_compiler_flag(-ftrivial-auto-var-init=zero SKEP_HAVE_AUTO_INIT)
+  if(SKEP_HAVE_AUTO_INIT)
+    target_compile_options(skep_flags INTERFACE -ftrivial-auto-var-init=zero)
+  endif()
   target_link_options(skep_flags INTERFACE
     -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--gc-sections -Wl,--as-needed)
-  # Clang checks every indirect call against the callee's type; it needs link-time optimisation.
+  # Control flow: clang checks every indirect call against the callee's type, which needs
+  # link-time optimisation, and whose jump tables do not get along with branch tracking before
+  # clang 15. Where that is not to be had, the processor's branch tracking and shadow stack are.
+  set(SKEP_HAVE_CFI OFF)
   if(CMAKE_C_COMPILER_ID MATCHES "Clang")
-    find_program(SKEP_LLD ld.lld)
     set(cfi -flto=thin -fsanitize=cfi-icall -fsanitize-cfi-icall-generalize-pointers)
-    set(CMAKE_REQUIRED_FLAGS "-flto=thin -fsanitize=cfi-icall -fvisibility=hidden -fuse-ld=lld")
-    check_c_source_compiles("int main(void) { return 0; }" SKEP_HAVE_CFI)
+    list(JOIN cfi " " CMAKE_REQUIRED_FLAGS)
+    string(APPEND CMAKE_REQUIRED_FLAGS " -fvisibility=hidden -fuse-ld=lld")
+    check_c_source_compiles("int main(void) { return 0; }" SKEP_CFI_LINKS)
     unset(CMAKE_REQUIRED_FLAGS)
-    if(SKEP_HAVE_CFI)
-      target_compile_options(skep_flags INTERFACE ${cfi})
-      target_link_options(skep_flags INTERFACE ${cfi} -fuse-ld=lld)
-    endif()
+    set(SKEP_HAVE_CFI ${SKEP_CFI_LINKS})
+  endif()
+  if(SKEP_HAVE_CFI)
+    target_compile_options(skep_flags INTERFACE ${cfi} -fcf-protection=return)
+    target_link_options(skep_flags INTERFACE ${cfi} -fuse-ld=lld)
+  else()
+    target_compile_options(skep_flags INTERFACE -fcf-protection=full)
   endif()
 endif()
