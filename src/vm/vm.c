@@ -433,8 +433,10 @@ int vm_run(struct vm *vm, struct ending *ending, struct err *err)
 	vtime_resume(vm->machine.time);
 	ret = kvm_start(vm->kvm, err);
 	if (!ret) {
-		worker_run(control);
+		ret = worker_run(control);
 		kvm_stop(vm->kvm);
+		if (ret)
+			err_sys(err, -ret, "the control thread cannot do I/O");
 		*ending = vm->ending;
 	}
 	vtime_pause(vm->machine.time);
@@ -459,10 +461,12 @@ void vm_destroy(struct vm *vm)
 	for (unsigned int i = 0; i < vm->initrd_count; i++)
 		boot_close(vm->initrds[i]);
 	boot_close(vm->kernel);
-	if (vm->signals >= 0)
+	if (vm->signals >= 0) {
+		if (vm->signals_slot >= 0)
+			worker_remove_file(m->control, vm->signals_slot);
 		close(vm->signals);
-	if (m->control)
-		worker_destroy(m->control);
+	}
+	worker_destroy(m->control);
 	vtime_destroy(m->time);
 	irqs_destroy(m->irqs);
 	bus_destroy(m->mmio);
