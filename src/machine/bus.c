@@ -18,7 +18,7 @@ struct range {
 struct bus {
 	const char *name;
 	uint64_t limit;
-	pthread_rwlock_t lock; /* of the two tables; never held around a callback */
+	pthread_rwlock_t lock; /* of the two tables; never held around a device's callback */
 	struct range *ranges;  /* ascending */
 	size_t count;
 	struct bus_doorbell *bells;
@@ -70,15 +70,22 @@ static size_t lower_bound(const struct bus *bus, uint64_t at)
 	return lo;
 }
 
+static int overlap(const struct bus *bus, const struct range *r, const struct range *there,
+		   struct err *err)
+{
+	return err_set(err, EBUSY, "%s %llx-%llx, for %s, overlaps %llx-%llx of %s", bus->name,
+		       (unsigned long long)r->at, (unsigned long long)(r->at + r->len - 1),
+		       r->dev->id, (unsigned long long)there->at,
+		       (unsigned long long)(there->at + there->len - 1), there->dev->id);
+}
+
 static int insert(struct bus *bus, const struct range *r, struct err *err)
 {
 	size_t i = lower_bound(bus, r->at);
 	struct range *grown;
 
 	if (i < bus->count && ranges_overlap(r->at, r->len, bus->ranges[i].at, bus->ranges[i].len))
-		return err_set(err, EBUSY, "%s %llx-%llx is taken by %s", bus->name,
-			       (unsigned long long)r->at, (unsigned long long)(r->at + r->len - 1),
-			       bus->ranges[i].dev->id);
+		return overlap(bus, r, &bus->ranges[i], err);
 	grown = realloc(bus->ranges, (bus->count + 1) * sizeof(*grown));
 	if (!grown)
 		return err_sys(err, ENOMEM, "%s bus", bus->name);
@@ -166,9 +173,17 @@ static void put(const struct range *r, uint64_t offset, unsigned int n, const ui
 		r->ops->write(r->dev, offset, n, le64toh(v));
 }
 
+/* @owed is the range whose settle() is due, if any. */
+static void settle(struct range *owed)
+{
+	if (owed->dev && owed->ops->settle)
+		owed->ops->settle(owed->dev);
+	owed->dev = NULL;
+}
+
 /* One element that no single callback can serve: cut into pieces, each decoded on its own. */
 static void access_pieces(struct bus *bus, uint64_t at, unsigned int size, uint8_t *data,
-			  bool write)
+			  bool write, struct range *owed)
 {
 	struct range r;
 	unsigned int n;
@@ -181,26 +196,31 @@ static void access_pieces(struct bus *bus, uint64_t at, unsigned int size, uint8
 			continue;
 		}
 		n = piece(&r, at - r.at, size);
+		if (write && (owed->dev != r.dev || owed->ops != r.ops))
+			settle(owed);
 		device_lock(r.dev);
 		if (write)
 			put(&r, at - r.at, n, data);
 		else
 			get(&r, at - r.at, n, data);
 		device_unlock(r.dev);
-		if (write && r.ops->settle)
-			r.ops->settle(r.dev);
+		if (write)
+			*owed = r;
 	}
 }
 
 static void access_string(struct bus *bus, uint64_t at, unsigned int size, uint8_t *data,
 			  uint32_t count, bool write)
 {
-	struct range r;
+	struct range r, owed = {.dev = NULL};
 	unsigned int gap;
 
+	if (!count)
+		return;
 	if (!decode(bus, at, size, &r, &gap) || piece(&r, at - r.at, size) != size) {
 		for (; count; count--, data += size)
-			access_pieces(bus, at, size, data, write);
+			access_pieces(bus, at, size, data, write, &owed);
+		settle(&owed);
 		return;
 	}
 	device_lock(r.dev);
@@ -210,8 +230,8 @@ static void access_string(struct bus *bus, uint64_t at, unsigned int size, uint8
 		else
 			get(&r, at - r.at, size, data);
 	device_unlock(r.dev);
-	if (write && r.ops->settle)
-		r.ops->settle(r.dev);
+	if (write)
+		settle(&r);
 }
 
 uint64_t bus_read(struct bus *bus, uint64_t at, unsigned int size)
@@ -225,6 +245,7 @@ uint64_t bus_read(struct bus *bus, uint64_t at, unsigned int size)
 
 void bus_read_string(struct bus *bus, uint64_t at, unsigned int size, void *to, uint32_t count)
 {
+	bug_on(size < 1 || size > 8);
 	access_string(bus, at, size, to, count, false);
 }
 
@@ -249,36 +270,62 @@ void bus_set_doorbell_sink(struct bus *bus, const struct bus_doorbell_sink *sink
 	bus->sink = sink ? *sink : (struct bus_doorbell_sink){0};
 }
 
+/* KVM's rule: no write may ring two. */
+static bool bells_collide(const struct bus_doorbell *a, const struct bus_doorbell *b)
+{
+	return a->at == b->at &&
+	       (!a->size || !b->size ||
+		(a->size == b->size && (!a->match || !b->match || a->value == b->value)));
+}
+
 static bool same_bell(const struct bus_doorbell *a, const struct bus_doorbell *b)
 {
-	return a->at == b->at && a->size == b->size && a->match == b->match &&
-	       (!a->match || a->value == b->value);
+	return a->size == b->size && a->match == b->match && bells_collide(a, b);
+}
+
+static int check_bell(const struct bus *bus, const struct bus_doorbell *bell, struct err *err)
+{
+	const unsigned long long at = bell->at;
+
+	if (bell->size > 8 || (bell->size && !is_power_of_two(bell->size)))
+		return err_set(
+			err, EINVAL,
+			"%s doorbell %llx has a size of %u bytes; it can be 1, 2, 4, 8 or any",
+			bus->name, at, bell->size);
+	if (bell->match && !bell->size)
+		return err_set(err, EINVAL, "%s doorbell %llx matches a value but has no size",
+			       bus->name, at);
+	if (!range_fits(at, MAX(bell->size, 1U), bus->limit))
+		return err_set(err, EINVAL, "%s doorbell %llx is not on the bus", bus->name, at);
+	return 0;
+}
+
+static int add_bell(struct bus *bus, const struct bus_doorbell *bell, struct err *err)
+{
+	struct bus_doorbell *grown;
+
+	for (size_t i = 0; i < bus->bell_count; i++)
+		if (bells_collide(&bus->bells[i], bell))
+			return err_set(err, EEXIST, "%s doorbell %llx is there already", bus->name,
+				       (unsigned long long)bell->at);
+	grown = realloc(bus->bells, (bus->bell_count + 1) * sizeof(*grown));
+	if (!grown)
+		return err_sys(err, ENOMEM, "%s doorbell", bus->name);
+	bus->bells = grown;
+	grown[bus->bell_count++] = *bell;
+	return 0;
 }
 
 int bus_doorbell_add(struct bus *bus, const struct bus_doorbell *bell, struct err *err)
 {
-	struct bus_doorbell *grown;
-	int ret = 0;
+	int ret = check_bell(bus, bell, err);
 
-	if (bell->match && !bell->size)
-		return err_set(err, EINVAL, "%s doorbell %llx matches a value but has no size",
-			       bus->name, (unsigned long long)bell->at);
+	if (ret)
+		return ret;
 	if (bus->sink.add)
 		return bus->sink.add(bus->sink.arg, bus, bell, err);
 	pthread_rwlock_wrlock(&bus->lock);
-	for (size_t i = 0; !ret && i < bus->bell_count; i++)
-		if (same_bell(&bus->bells[i], bell))
-			ret = err_set(err, EEXIST, "%s doorbell %llx is there already", bus->name,
-				      (unsigned long long)bell->at);
-	if (!ret) {
-		grown = realloc(bus->bells, (bus->bell_count + 1) * sizeof(*grown));
-		if (grown) {
-			bus->bells = grown;
-			grown[bus->bell_count++] = *bell;
-		} else {
-			ret = err_sys(err, ENOMEM, "%s doorbell", bus->name);
-		}
-	}
+	ret = add_bell(bus, bell, err);
 	pthread_rwlock_unlock(&bus->lock);
 	return ret;
 }
@@ -298,18 +345,34 @@ void bus_doorbell_del(struct bus *bus, const struct bus_doorbell *bell)
 	pthread_rwlock_unlock(&bus->lock);
 }
 
-/* Whether a doorbell took the write. Only asked where nobody rings them for us. */
-static bool ring(struct bus *bus, uint64_t at, unsigned int size, uint64_t value)
+/* Whether there is a doorbell at @at that nobody rings for us. */
+static bool has_bell(struct bus *bus, uint64_t at)
+{
+	bool there = false;
+
+	if (bus->sink.add)
+		return false;
+	pthread_rwlock_rdlock(&bus->lock);
+	for (size_t i = 0; !there && i < bus->bell_count; i++)
+		there = bus->bells[i].at == at;
+	pthread_rwlock_unlock(&bus->lock);
+	return there;
+}
+
+/* Whether a doorbell took the write. */
+static bool ring(struct bus *bus, uint64_t at, unsigned int size, const uint8_t *data)
 {
 	const uint64_t one = 1;
+	uint64_t value = 0;
 	bool rung = false;
 
+	memcpy(&value, data, size);
+	value = le64toh(value);
 	pthread_rwlock_rdlock(&bus->lock);
 	for (size_t i = 0; !rung && i < bus->bell_count; i++) {
 		const struct bus_doorbell *b = &bus->bells[i];
 
-		if (b->at != at || (b->size && b->size != size) ||
-		    (b->match && b->value != (value & ones(size))))
+		if (b->at != at || (b->size && b->size != size) || (b->match && b->value != value))
 			continue;
 		/* A full counter has been rung already. */
 		rung = write(b->fd, &one, sizeof(one)) == sizeof(one) || errno == EAGAIN;
@@ -318,18 +381,28 @@ static bool ring(struct bus *bus, uint64_t at, unsigned int size, uint64_t value
 	return rung;
 }
 
+static void write_string(struct bus *bus, uint64_t at, unsigned int size, uint8_t *data,
+			 uint32_t count)
+{
+	bug_on(size < 1 || size > 8);
+	if (!has_bell(bus, at)) {
+		access_string(bus, at, size, data, count, true);
+		return;
+	}
+	for (; count; count--, data += size)
+		if (!ring(bus, at, size, data))
+			access_string(bus, at, size, data, 1, true);
+}
+
 void bus_write(struct bus *bus, uint64_t at, unsigned int size, uint64_t value)
 {
 	uint64_t v = htole64(value);
 
-	bug_on(size < 1 || size > 8);
-	if (!bus->sink.add && bus->bell_count && ring(bus, at, size, value))
-		return;
-	access_string(bus, at, size, (uint8_t *)&v, 1, true);
+	write_string(bus, at, size, (uint8_t *)&v, 1);
 }
 
 void bus_write_string(struct bus *bus, uint64_t at, unsigned int size, const void *from,
 		      uint32_t count)
 {
-	access_string(bus, at, size, (uint8_t *)(uintptr_t)from, count, true);
+	write_string(bus, at, size, (uint8_t *)(uintptr_t)from, count);
 }
