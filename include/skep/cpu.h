@@ -22,7 +22,7 @@ struct cpu_entry {
 	uint64_t rip;
 	uint64_t rsp;
 	uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp;
-	uint64_t gdt;	    /* gpa */
+	uint64_t gdt;       /* gpa */
 	uint16_t gdt_limit; /* bytes less one */
 };
 
