@@ -245,6 +245,12 @@ bool word_number(const struct word *w, uint64_t *v);
 /* The number that the command line gives @name; @otherwise when it does not. */
 uint64_t boot_number(const char *name, uint64_t otherwise);
 
+/*
+ * Maps the 2 MiB around @at, which may lie anywhere below 512 GiB, and returns @at; NULL when it
+ * cannot: it has tables for 16 different gigabytes.
+ */
+void *map_high(uint64_t at);
+
 /* ACPI's tables (ACPI 6.5, section 5.2), as far as this library has a use for them. */
 
 #define ACPI_CPUS_MAX    65

@@ -29,4 +29,7 @@
 #define SMP_MAX        64
 #define SMP_STACK_BITS 12
 
+/* Gigabytes above the fourth of which map_high() can map something. */
+#define MAP_HIGH_MAX 16
+
 #endif

@@ -1,0 +1,99 @@
+#!/bin/sh
+#
+# run.sh SKEP IMAGES [NAME…] : runs payload tests of the list beside this file, all when none is
+# named, as a user of skep would. SKEP is the program, IMAGES the directory of the images.
+#
+# Exit status: 0 passed, 1 failed, 77 this host cannot run guests (and a line that says why), 125
+# wrong usage. POSIX, for it runs in the test bed's busybox too.
+
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+[ $# -ge 2 ] || { echo 'usage: run.sh SKEP IMAGES [NAME…]' >&2; exit 125; }
+skep=$1 images=$2
+shift 2
+wanted=" $* "
+work=$(mktemp -d) || exit 125
+trap 'rm -rf "$work"' EXIT
+
+# Longer than any --timeout in the list, on a slow and busy host.
+readonly PATIENCE=60
+
+skip() {
+	echo "SKIPPED: $*"
+	exit 77
+}
+
+[ -e /dev/kvm ] || skip 'there is no /dev/kvm'
+if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
+	skip '/dev/kvm is not readable and writable for this user'
+fi
+
+# The console against extended regular expressions, line by line; "..." is any number of lines. No
+# {n} in them: mawk, the awk of Debian, takes braces literally.
+says() {
+	tr -d '\r' <"$2" | awk -v expected="$1" '
+		BEGIN {
+			while ((getline line < expected) > 0)
+				want[++wants] = line
+			at = 1
+		}
+		{
+			if (want[at] == "...") {
+				if (at < wants && $0 ~ "^(" want[at + 1] ")$")
+					at += 2
+				next
+			}
+			if (wrong || at > wants || $0 !~ "^(" want[at] ")$") {
+				if (!wrong)
+					print "console line " NR " is not as expected: " $0
+				wrong = 1
+				exit 1
+			}
+			at++
+		}
+		END {
+			if (!wrong && at <= wants && !(at == wants && want[at] == "...")) {
+				print "the console ends before: " want[at]
+				wrong = 1
+			}
+			exit wrong
+		}'
+}
+
+# run_one NAME STATUS IMAGE OPTION…
+run_one() {
+	name=$1 want=$2 image=$3
+	shift 3
+	[ "$image" = - ] || set -- -k "$images/$image.bz" "$@"
+	expected=$here/expect/$name
+	[ -e "$expected" ] || expected=/dev/null
+
+	timeout -s KILL $PATIENCE "$skep" run "$@" </dev/null >"$work/console" 2>"$work/messages"
+	status=$?
+	[ $status -ne 126 ] || skip "$(cat "$work/messages")"
+	verdict=$(says "$expected" "$work/console") && [ $status -eq "$want" ] && {
+		echo "ok      $name"
+		return 0
+	}
+	echo "FAILED  $name: status $status, expected $want. $verdict"
+	echo "  skep run $*"
+	sed 's/^/  console: /' "$work/console"
+	sed 's/^/  message: /' "$work/messages"
+	return 1
+}
+
+failed=0 ran=0
+while IFS='|' read -r name want image options <&3; do
+	# shellcheck disable=SC2086 # the columns are padded
+	set -- $name
+	case ${1:-#} in '#'*) continue ;; esac
+	case $wanted in '  ' | *" $1 "*) ;; *) continue ;; esac
+	options=$(echo "$options" | sed "s|@images|$images|g")
+	# shellcheck disable=SC2086 # as above
+	set -- $name $want $image
+	eval "set -- \"\$@\" $options"
+	ran=$((ran + 1))
+	run_one "$@" || failed=$((failed + 1))
+done 3<"$here/list"
+[ $ran -gt 0 ] || { echo "no such test:$wanted" >&2; exit 125; }
+[ $failed -eq 0 ]
