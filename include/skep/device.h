@@ -73,7 +73,7 @@ struct device {
 
 /*
  * Makes the instance that the config tree describes: device.@id names its model, device.@id.KEY
- * are its options. Creates and resets it. The caller destroys it.
+ * are its options. Creates and resets it. The caller destroys it. *@dev is NULL on failure.
  */
 int device_create(struct device **dev, const char *id, const struct config *config,
 		  struct machine *m, struct err *err);

@@ -41,13 +41,19 @@ int device_create(struct device **dev, const char *id, const struct config *conf
 	char key[64];
 	int ret;
 
+	*dev = NULL;
+	if (strlen(id) >= sizeof((*dev)->id))
+		return err_set(err, EINVAL, "the device name '%.128s' is longer than %zu bytes", id,
+			       sizeof((*dev)->id) - 1);
 	snprintf(key, sizeof(key), "device.%s", id);
 	model = config_get(config, key);
 	if (!model)
 		return err_set(err, EINVAL, "device '%s' has no model; say %s=MODEL", id, key);
 	class = class_find(model, err);
-	if (!class)
+	if (!class) {
+		err_prefix(err, "%s", key);
 		return -ENOENT;
+	}
 	*dev = calloc(1, class->size);
 	if (!*dev)
 		return err_sys(err, ENOMEM, "device %s", id);
