@@ -43,11 +43,12 @@ static void other(unsigned int index)
 {
 	if (index > OTHERS_MAX)
 		return;
+	/* First: once the count is full the ping comes, and a disabled APIC would drop it. */
+	lapic_enable();
 	others[index].lapic_id = lapic_id();
 	others[index].cpuid_id = cpuid(1).ebx >> 24;
 	for (unsigned int i = 0; i < TURNS; i++)
 		__atomic_add_fetch(&locked, 1, __ATOMIC_SEQ_CST);
-	lapic_enable();
 	while (!__atomic_load_n(&others[index].ping, __ATOMIC_SEQ_CST))
 		wait_for_interrupt();
 	lapic_send(first_id, PONG(index));
