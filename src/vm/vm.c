@@ -6,6 +6,7 @@
  * worker, and vm_run() then gets the vCPUs out of the guest. So an ending is one place, however
  * many things end a machine.
  */
+#include <malloc.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -415,6 +416,8 @@ int vm_create(struct vm **out, const struct config *config, int kvm_fd, struct l
 		vm_destroy(vm);
 		return ret;
 	}
+	/* What only assembly needed goes back to the host: a machine lives longer than that. */
+	malloc_trim(0);
 	*out = vm;
 	return 0;
 }
