@@ -21,8 +21,6 @@ enum wrong {
 #define TICKS       4
 #define TICK_US     250
 
-#define LABEL "%-8s"
-
 static unsigned int ticks;
 static struct {
 	uint32_t id;
@@ -47,7 +45,7 @@ static void show_processor(void)
 	maker[0] = c.ebx;
 	maker[1] = c.edx;
 	maker[2] = c.ecx;
-	say(LABEL "%s%s%s", "cpu", (const char *)maker, *name ? ", " : "", name);
+	say("cpu     %s%s%s", (const char *)maker, *name ? ", " : "", name);
 	if (cpuid(1).ecx >> 31) {
 		c = cpuid(0x40000000);
 		under[0] = c.ebx;
@@ -62,7 +60,7 @@ static void show_loader(void)
 {
 	const struct setup_header *h = &boot_params()->hdr;
 
-	say(LABEL "loader %02x, command line \"%s\"", "boot", h->type_of_loader, boot_cmdline());
+	say("boot    loader %02x, command line \"%s\"", h->type_of_loader, boot_cmdline());
 	if (h->ramdisk_size)
 		say(", initrd of %u bytes at %x", h->ramdisk_size, h->ramdisk_image);
 	say("\n");
@@ -85,20 +83,20 @@ static unsigned int show_memory(void)
 		uint64_t from = e->addr, size = e->size;
 		bool mib = size >= 1 << 20;
 
-		say(LABEL "%9lx %5lu %s %s\n", i ? "" : "memory", from, size >> (mib ? 20 : 10),
-		    mib ? "MiB" : "KiB", e820_name(e->type));
+		say("%s%9lx %5lu %s %s\n", i ? "        " : "memory  ", from,
+		    size >> (mib ? 20 : 10), mib ? "MiB" : "KiB", e820_name(e->type));
 	}
 	if (bp->e820_entries > 8)
-		say(LABEL "and %u more\n", "", bp->e820_entries - 8);
+		say("        and %u more\n", bp->e820_entries - 8);
 	return bp->e820_entries ? 0 : WRONG_MEMORY;
 }
 
 static unsigned int show_tables(const struct acpi *a)
 {
 	if (!a->tables && !a->bad)
-		say(LABEL "none\n", "ACPI");
+		say("ACPI    none\n");
 	else if (a->bad)
-		say(LABEL "%u tables, %u not valid\n", "ACPI", a->tables + a->bad, a->bad);
+		say("ACPI    %u tables, %u not valid\n", a->tables + a->bad, a->bad);
 	return a->bad ? WRONG_TABLES : 0;
 }
 
@@ -130,7 +128,7 @@ static unsigned int start_processors(const struct acpi *a, uint64_t *cycles)
 
 static unsigned int show_processors(const struct acpi *a, unsigned int done, uint32_t us)
 {
-	say(LABEL "%u, APIC IDs %u", "cpus", a->cpus, lapic_id());
+	say("cpus    %u, APIC IDs %u", a->cpus, lapic_id());
 	for (unsigned int i = 1; i <= done && i < ACPI_CPUS_MAX; i++)
 		say(" %u", reports[i].id);
 	if (a->cpus > 1 && done)
@@ -146,7 +144,7 @@ static void show_uarts(void)
 	static const uint16_t ports[] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
 	const char *comma = "";
 
-	say(LABEL, "serial");
+	say("serial  ");
 	for (unsigned int i = 0; i < ARRAY_SIZE(ports); i++) {
 		uint16_t port = ports[i];
 
@@ -196,7 +194,7 @@ static void show_chips(const struct acpi *a)
 	uint64_t ioapic = a->ioapics ? a->ioapic[0].at : 0xfec00000;
 	uint32_t version = ioapic_read(ioapic, IOAPIC_VERSION);
 
-	say(LABEL "LAPIC %x", "chips", lapic_read(LAPIC_VERSION) & 0xff);
+	say("chips   LAPIC %x", lapic_read(LAPIC_VERSION) & 0xff);
 	if (version != 0xffffffff)
 		say(", IOAPIC %x of %u pins", version & 0xff, (version >> 16 & 0xff) + 1);
 	if (pic_answers())
@@ -278,10 +276,10 @@ static unsigned int show_timer(const struct refclock *ref, bool have_ref, struct
 	lapic_write(LAPIC_LVT_TIMER, LAPIC_LVT_MASKED | TICK_VECTOR);
 
 	if (!have_ref) {
-		say(LABEL "no clock to measure by", "timer");
+		say("timer   no clock to measure by");
 	} else {
-		say(LABEL "by the %s: TSC %u MHz, LAPIC timer %u MHz", "timer", ref->name,
-		    rates.tsc_mhz, rates.lapic_mhz);
+		say("timer   by the %s: TSC %u MHz, LAPIC timer %u MHz", ref->name, rates.tsc_mhz,
+		    rates.lapic_mhz);
 	}
 	if (!ticked)
 		say("; it does not tick\n");
@@ -316,7 +314,7 @@ static unsigned int show_machine(const struct acpi *a)
 	show_chips(a);
 	wrong |= show_timer(&ref, have_ref, rates);
 	if (have_ref)
-		say(LABEL "%u, %lu us after entry\n", "end", wrong,
+		say("end     %u, %lu us after entry\n", wrong,
 		    (rdtsc() - entry.tsc) / rates.tsc_mhz);
 	return wrong;
 }

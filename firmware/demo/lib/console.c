@@ -23,23 +23,34 @@ static void console_send(void)
 	len = 0;
 }
 
-static inline void put(char c)
+static void put(const char *s, size_t n)
 {
-	line[len++] = c;
-	if (len == sizeof(line))
+	size_t room;
+
+	while (n > (room = sizeof(line) - len)) {
+		memcpy(line + len, s, room);
+		s += room;
+		n -= room;
+		len = sizeof(line);
 		console_send();
+	}
+	memcpy(line + len, s, n);
+	len += (unsigned int)n;
 }
 
 static void put_padded(const char *s, size_t n, unsigned int width, bool left, char fill)
 {
 	size_t pad = width > n ? width - n : 0;
 
-	for (size_t i = pad; i && !left; i--)
-		put(fill);
-	while (n--)
-		put(*s++);
-	for (size_t i = pad; i && left; i--)
-		put(' ');
+	if (left)
+		put(s, n);
+	for (; pad; pad--) {
+		if (len == sizeof(line))
+			console_send();
+		line[len++] = fill;
+	}
+	if (!left)
+		put(s, n);
 }
 
 static void put_number(uint64_t v, unsigned int base, unsigned int width, bool left, char fill)
@@ -59,20 +70,21 @@ void say(const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	for (; *fmt; fmt++) {
+	while (*fmt) {
 		bool left = false, is_long = false;
 		unsigned int width = 0;
-		const char *s;
 		char c, fill = ' ';
+		const char *s = fmt;
 
+		while (*fmt && *fmt != '\n' && *fmt != '%')
+			fmt++;
+		put(s, (size_t)(fmt - s));
+		if (!*fmt)
+			break;
 		if (*fmt == '\n') {
-			put('\r');
-			put('\n');
+			put("\r\n", 2);
 			console_send();
-			continue;
-		}
-		if (*fmt != '%') {
-			put(*fmt);
+			fmt++;
 			continue;
 		}
 		if (*++fmt == '-')
@@ -98,8 +110,9 @@ void say(const char *fmt, ...)
 				   *fmt == 'u' ? 10 : 16, width, left, fill);
 			break;
 		default:
-			put(*fmt);
+			put(fmt, 1);
 		}
+		fmt++;
 	}
 	va_end(args);
 }
