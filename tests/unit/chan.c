@@ -616,13 +616,21 @@ static void closed_standard_output(void **state)
 
 /* Sockets */
 
-static int dial(const char *path)
+static struct sockaddr_un address(const char *path)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+	assert_true(strlen(path) < sizeof(addr.sun_path));
+	memcpy(addr.sun_path, path, strlen(path));
+	return addr;
+}
+
+static int dial(const char *path)
+{
+	struct sockaddr_un addr = address(path);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	assert_true(fd >= 0);
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
 	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	return fd;
 }
@@ -784,7 +792,7 @@ static void socket_files(void **state)
 {
 	struct fixture *f = fixture_new(false, 0), *g = fixture_new(false, 0);
 	const char *path = in_dir("", "s");
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct sockaddr_un addr = address(path);
 	char spec[256];
 	int fd;
 
@@ -797,7 +805,6 @@ static void socket_files(void **state)
 	fixture_close(f);
 	assert_int_equal(access(path, F_OK), -1);
 	/* Left behind by somebody who has gone. */
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	close(fd);

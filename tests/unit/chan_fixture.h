@@ -33,7 +33,7 @@ struct fixture {
 	struct err err;
 	struct chan *chan;
 	bool real;
-	bool ended;
+	atomic_bool ended; /* last: ending is complete */
 	struct ending ending;
 	int saved[2]; /* standard input and output; -1: not exchanged */
 
@@ -48,8 +48,8 @@ static inline void fixture_end(struct machine *m, const struct ending *ending)
 {
 	struct fixture *f = container_of(m, struct fixture, machine);
 
-	f->ended = true;
 	f->ending = *ending;
+	f->ended = true;
 }
 
 static inline size_t fixture_input(struct device *dev, const uint8_t *data, size_t len)
