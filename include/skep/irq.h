@@ -3,12 +3,18 @@
  * irq - interrupt lines and messages, from devices to whatever delivers them.
  *
  * A gsi (global system interrupt) is a wire. Every device that drives it owns a struct irq_line;
- * the wire is high while any of them is (wired-OR). The sink hears of each change of the wire, in
- * order: KVM's chips, skep's own, or a recorder in tests.
+ * the wire is high while any of them is (wired-OR). Whoever listens hears of each change of the
+ * wire, in order:
+ *
+ *	device --irq_line--> wire --> chips (8259A pair, IOAPIC: devices of this machine)
+ *	                          `-> sink  (the processors; with chips of their own, or none)
+ *	chips --msi_send(), irqs_set_intr()--> sink
+ *
+ * The sink is KVM, or a recorder in tests. A machine has chips of its own or a sink with chips.
  *
  * A line belongs to its device and is driven under that device's lock; lines that share a gsi may
- * be driven from different threads. The wires' lock is of rank LOCK_WIRE: a sink may take the lock
- * of an interrupt chip, and a chip under its own lock drives no wire.
+ * be driven from different threads. The wires' lock is of rank LOCK_WIRE: a listener may take the
+ * lock of an interrupt chip, and a chip under its own lock drives no wire.
  */
 #ifndef SKEP_IRQ_H
 #define SKEP_IRQ_H
@@ -38,7 +44,34 @@ struct irq_sink {
 	 */
 	int (*bind)(void *arg, int fd, const struct msi *msi, uint32_t *handle, struct err *err);
 	void (*unbind)(void *arg, int fd, uint32_t handle);
+	/*
+	 * INTR, the wire from the 8259A pair to the boot processor, changed. While it is high the
+	 * sink calls irqs_acknowledge() as soon as that processor takes interrupts. Any thread, a
+	 * chip's lock held. May be NULL.
+	 */
+	void (*intr)(void *arg, bool level);
+	/*
+	 * Pin @pin of the IOAPIC sends @msi level-triggered from now on (NULL: no longer), so
+	 * that the sink calls irqs_eoi() when a processor ends its vector. The IOAPIC's lock held.
+	 * May be NULL.
+	 */
+	void (*watch)(void *arg, unsigned int pin, const struct msi *msi);
 	void *arg;
+};
+
+/* An interrupt chip that is a device of this machine. Its functions take its own lock. */
+struct irq_chip {
+	/* The wire changed. Called with the wire's lock held. */
+	void (*set)(struct irq_chip *chip, unsigned int gsi, bool level);
+	/* A processor ended level-triggered vector @vector. vCPU thread, no lock. May be NULL. */
+	void (*eoi)(struct irq_chip *chip, uint8_t vector);
+	/*
+	 * Interrupt acknowledge: the vector that the processor takes, or -1 when there is none
+	 * any more. vCPU thread, no lock. NULL: this chip has no INTR.
+	 */
+	int (*acknowledge)(struct irq_chip *chip);
+	/* Private to irq. */
+	struct irq_chip *next;
 };
 
 struct irq_line {
@@ -52,6 +85,20 @@ void irqs_destroy(struct irqs *irqs);
 
 /* Before the machine runs. NULL: interrupts go nowhere. */
 void irqs_set_sink(struct irqs *irqs, const struct irq_sink *sink);
+
+/* From the chip's create and destroy. At most one chip has an INTR: -EEXIST. */
+int irqs_add_chip(struct irqs *irqs, struct irq_chip *chip, struct err *err);
+/* Legal on a chip that was never added. */
+void irqs_remove_chip(struct irqs *irqs, struct irq_chip *chip);
+
+/* From the chip with the INTR, under its lock. */
+void irqs_set_intr(struct irqs *irqs, bool level);
+/* From the IOAPIC, under its lock: see irq_sink.watch. */
+void irqs_watch(struct irqs *irqs, unsigned int pin, const struct msi *msi);
+
+/* From the sink, on a vCPU thread. */
+int irqs_acknowledge(struct irqs *irqs);
+void irqs_eoi(struct irqs *irqs, uint8_t vector);
 
 /* Makes @line a driver of @gsi, low. -EINVAL past GSI_MAX: then it drives nothing. */
 int irq_attach(struct irqs *irqs, struct irq_line *line, unsigned int gsi, struct err *err);

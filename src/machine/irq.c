@@ -9,6 +9,7 @@
 struct irqs {
 	struct lock lock; /* of every wire */
 	struct irq_sink sink;
+	struct irq_chip *chips; /* fixed while the machine runs */
 	uint32_t high[GSI_MAX]; /* how many lines hold the wire high */
 };
 
@@ -34,6 +35,53 @@ void irqs_set_sink(struct irqs *irqs, const struct irq_sink *sink)
 	irqs->sink = sink ? *sink : (struct irq_sink){0};
 }
 
+int irqs_add_chip(struct irqs *irqs, struct irq_chip *chip, struct err *err)
+{
+	for (struct irq_chip *c = irqs->chips; c && chip->acknowledge; c = c->next)
+		if (c->acknowledge)
+			return err_set(err, EEXIST, "a machine has one 8259A pair");
+	chip->next = irqs->chips;
+	irqs->chips = chip;
+	return 0;
+}
+
+void irqs_remove_chip(struct irqs *irqs, struct irq_chip *chip)
+{
+	struct irq_chip **p = &irqs->chips;
+
+	while (*p && *p != chip)
+		p = &(*p)->next;
+	if (*p)
+		*p = chip->next;
+}
+
+void irqs_set_intr(struct irqs *irqs, bool level)
+{
+	if (irqs->sink.intr)
+		irqs->sink.intr(irqs->sink.arg, level);
+}
+
+void irqs_watch(struct irqs *irqs, unsigned int pin, const struct msi *msi)
+{
+	if (irqs->sink.watch)
+		irqs->sink.watch(irqs->sink.arg, pin, msi);
+}
+
+int irqs_acknowledge(struct irqs *irqs)
+{
+	for (struct irq_chip *c = irqs->chips; c; c = c->next)
+		if (c->acknowledge)
+			return c->acknowledge(c);
+	return -1;
+}
+
+void irqs_eoi(struct irqs *irqs, uint8_t vector)
+{
+	for (struct irq_chip *c = irqs->chips; c; c = c->next)
+		if (c->eoi)
+			c->eoi(c, vector);
+}
+
 int irq_attach(struct irqs *irqs, struct irq_line *line, unsigned int gsi, struct err *err)
 {
 	*line = (struct irq_line){0};
@@ -52,6 +100,14 @@ void irq_detach(struct irq_line *line)
 	line->irqs = NULL;
 }
 
+static void tell(struct irqs *irqs, unsigned int gsi, bool level)
+{
+	if (irqs->sink.set)
+		irqs->sink.set(irqs->sink.arg, gsi, level);
+	for (struct irq_chip *c = irqs->chips; c; c = c->next)
+		c->set(c, gsi, level);
+}
+
 void irq_set(struct irq_line *line, bool level)
 {
 	struct irqs *irqs = line->irqs;
@@ -67,8 +123,8 @@ void irq_set(struct irq_line *line, bool level)
 	else
 		irqs->high[line->gsi]--;
 	is = irqs->high[line->gsi];
-	if (was != is && irqs->sink.set)
-		irqs->sink.set(irqs->sink.arg, line->gsi, is);
+	if (was != is)
+		tell(irqs, line->gsi, is);
 	lock_drop(&irqs->lock);
 }
 

@@ -25,6 +25,25 @@ static int record_message(void *arg, const struct msi *msi)
 	return 0;
 }
 
+static void record_intr(void *arg, bool level)
+{
+	struct rig *r = arg;
+
+	r->intr = level;
+}
+
+static void record_watch(void *arg, unsigned int pin, const struct msi *msi)
+{
+	struct rig *r = arg;
+
+	assert_true(pin < GSI_MAX);
+	r->watched &= ~bit64(pin);
+	if (!msi)
+		return;
+	r->watched |= bit64(pin);
+	r->watched_message[pin] = *msi;
+}
+
 static void record_end(struct machine *m, const struct ending *ending)
 {
 	struct rig *r = container_of(m, struct rig, machine);
@@ -37,7 +56,13 @@ static void record_end(struct machine *m, const struct ending *ending)
 
 void rig_init(struct rig *r, uint64_t memory)
 {
-	const struct irq_sink sink = {.set = record_level, .msi = record_message, .arg = r};
+	const struct irq_sink sink = {
+		.set = record_level,
+		.msi = record_message,
+		.intr = record_intr,
+		.watch = record_watch,
+		.arg = r,
+	};
 	struct machine *m = &r->machine;
 
 	memset(r, 0, sizeof(*r));

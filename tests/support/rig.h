@@ -29,6 +29,9 @@ struct rig {
 	unsigned int raised[GSI_MAX]; /* how often it went up */
 	unsigned int messages;        /* MSIs sent */
 	struct msi last_message;
+	bool intr;        /* the wire from the 8259A pair to the processor */
+	uint64_t watched; /* bit n: pin n of the IOAPIC sends level-triggered */
+	struct msi watched_message[GSI_MAX];
 	bool ended;
 	struct ending ending;
 };

@@ -237,6 +237,66 @@ static void messages_go_to_the_sink(void **state)
 	assert_int_equal(r->unbound_handle, 9);
 }
 
+/* A chip that keeps what it hears. */
+struct ear {
+	struct irq_chip chip;
+	bool level[GSI_MAX];
+	unsigned int heard;
+	uint8_t ended;
+};
+
+static void ear_set(struct irq_chip *chip, unsigned int gsi, bool level)
+{
+	struct ear *ear = (struct ear *)chip;
+
+	ear->level[gsi] = level;
+	ear->heard++;
+}
+
+static void ear_eoi(struct irq_chip *chip, uint8_t vector)
+{
+	((struct ear *)chip)->ended = vector;
+}
+
+static int ear_acknowledge(struct irq_chip *chip)
+{
+	return ((struct ear *)chip)->level[3] ? 0x23 : -1;
+}
+
+static void chips_hear_what_the_sink_hears(void **state)
+{
+	struct recorder *r = *state;
+	struct ear pic = {.chip = {.set = ear_set, .acknowledge = ear_acknowledge}};
+	struct ear ioapic = {.chip = {.set = ear_set, .eoi = ear_eoi}};
+	struct ear second = {.chip = {.set = ear_set, .acknowledge = ear_acknowledge}};
+	struct irq_line line = attach(r, 3);
+
+	assert_int_equal(irqs_acknowledge(r->irqs), -1);
+	assert_int_equal(irqs_add_chip(r->irqs, &pic.chip, &r->err), 0);
+	assert_int_equal(irqs_add_chip(r->irqs, &ioapic.chip, &r->err), 0);
+	assert_int_equal(irqs_add_chip(r->irqs, &second.chip, &r->err), -EEXIST);
+	assert_string_equal(r->err.text, "a machine has one 8259A pair");
+	irq_set(&line, true);
+	assert_true(pic.level[3] && ioapic.level[3] && r->level[3]);
+	assert_int_equal(irqs_acknowledge(r->irqs), 0x23);
+	irq_set(&line, false);
+	assert_int_equal(irqs_acknowledge(r->irqs), -1);
+	assert_int_equal(pic.heard, 2);
+	assert_int_equal(second.heard, 0);
+	irqs_eoi(r->irqs, 0x51);
+	assert_int_equal(ioapic.ended, 0x51);
+	irqs_remove_chip(r->irqs, &pic.chip);
+	irqs_remove_chip(r->irqs, &second.chip);
+	irq_set(&line, true);
+	assert_int_equal(pic.heard, 2);
+	assert_int_equal(ioapic.heard, 3);
+	assert_int_equal(irqs_acknowledge(r->irqs), -1);
+	irqs_remove_chip(r->irqs, &ioapic.chip);
+	/* This sink wants neither. */
+	irqs_set_intr(r->irqs, true);
+	irqs_watch(r->irqs, 3, NULL);
+}
+
 struct driver {
 	struct recorder *r;
 	unsigned int gsi;
@@ -320,6 +380,7 @@ int main(void)
 		TEST(a_pulse_is_an_edge),
 		TEST(without_a_sink_interrupts_go_nowhere),
 		TEST(messages_go_to_the_sink),
+		TEST(chips_hear_what_the_sink_hears),
 		TEST(lines_of_one_wire_are_driven_from_several_threads),
 		TEST(a_chip_drives_no_wire),
 	};
