@@ -66,10 +66,10 @@ struct device_class {
 #endif
 
 /* Declares the record of the model defined in this file. */
-#define DEVICE_CLASS(ident)                                         \
-	static const struct device_class ident;                     \
-	__attribute__((CLASS_KEPT, section("skep_classes")))        \
-	const struct device_class *const ident##_in_table = &ident; \
+#define DEVICE_CLASS(ident)                                           \
+	static const struct device_class ident;                       \
+	__attribute__((CLASS_KEPT, section("skep_classes")))          \
+	const struct device_class *const ident##_in_table = &(ident); \
 	static const struct device_class ident
 
 /*

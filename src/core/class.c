@@ -17,14 +17,15 @@ size_t class_table(const struct device_class **table, size_t room)
 
 	for (size_t i = 0; i < count; i++) {
 		const struct device_class *class = __start_skep_classes[i];
-		size_t at = n;
+		size_t at;
 
-		while (at && strcmp(class->name, table[at - 1]->name) < 0)
-			at--;
-		if (at == room)
-			continue;
-		n = MIN(n + 1, room); /* a full table loses its last */
-		memmove(&table[at + 1], &table[at], (n - 1 - at) * sizeof(class));
+		if (n == room) {
+			if (!room || strcmp(table[n - 1]->name, class->name) < 0)
+				continue;
+			n--; /* a full table loses its last */
+		}
+		for (at = n++; at && strcmp(class->name, table[at - 1]->name) < 0; at--)
+			table[at] = table[at - 1];
 		table[at] = class;
 	}
 	return count;

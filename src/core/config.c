@@ -229,7 +229,7 @@ static int unquote(char *s, struct err *err)
 		}
 		if (!strchr("\"\\n", *from))
 			return err_set(err, EINVAL, "a quoted value knows \\\", \\\\ and \\n only");
-		*to = *from == 'n' ? '\n' : *from;
+		*to = (char)(*from == 'n' ? '\n' : *from);
 	}
 	*to = '\0';
 	from = trim(from + 1);

@@ -17,15 +17,20 @@ static void units_are_64_bits_wide(void **state)
 	assert_true(ones(8) == UINT64_MAX);
 }
 
+static unsigned int next(unsigned int *n)
+{
+	return (*n)++;
+}
+
 static void macros_evaluate_once(void **state)
 {
 	unsigned int a = 1, b = 5;
 
 	(void)state;
-	assert_int_equal(MIN(a++, b++), 1);
+	assert_int_equal(MIN(next(&a), next(&b)), 1);
 	assert_int_equal(a, 2);
 	assert_int_equal(b, 6);
-	assert_int_equal(MAX(a++, b++), 6);
+	assert_int_equal(MAX(next(&a), next(&b)), 6);
 	assert_int_equal(a, 3);
 	assert_int_equal(b, 7);
 	assert_int_equal(MIN(-1, 1), -1);

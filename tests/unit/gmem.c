@@ -112,6 +112,23 @@ static void ram_stands_between_guards(void **state)
 	gmem_destroy(m);
 }
 
+/* Two of these are more than an address space has room for. */
+static void the_host_may_have_too_little(void **state)
+{
+	struct gmem *m[3] = {NULL};
+	struct err err;
+	int ret = 0;
+
+	(void)state;
+	for (unsigned int i = 0; !ret && i < ARRAY_SIZE(m); i++)
+		ret = gmem_create(&m[i], UINT64_C(1) << 46, &err);
+	assert_int_equal(ret, -ENOMEM);
+	assert_non_null(strstr(err.text, "cannot reserve 67105792 MiB of guest memory: "));
+	for (unsigned int i = 0; i < ARRAY_SIZE(m); i++)
+		gmem_destroy(m[i]);
+	gmem_destroy(make(MIB(1)));
+}
+
 static void memory_is_given_back(void **state)
 {
 	(void)state;
@@ -277,7 +294,7 @@ static void *use(void *arg)
 
 	u->good = true;
 	for (uint32_t i = 0; i < 5000; i++) {
-		uint64_t at = base + i % 1000 * 4;
+		uint64_t at = base + i % 1000 * UINT64_C(4);
 
 		if (gmem_write(u->m, at, &i, sizeof(i)) || gmem_read(u->m, at, &v, sizeof(v)) ||
 		    v != i || !gmem_hva(u->m, at, 4) || gmem_size(u->m) != MIB(1))
@@ -310,6 +327,7 @@ int main(void)
 		cmocka_unit_test(sizes_that_cannot_be),
 		cmocka_unit_test(ram_leaves_the_hole_free),
 		cmocka_unit_test(ram_stands_between_guards),
+		cmocka_unit_test(the_host_may_have_too_little),
 		cmocka_unit_test(memory_is_given_back),
 		cmocka_unit_test(what_is_written_is_read),
 		cmocka_unit_test(what_is_not_wholly_ram_is_refused_wholly),

@@ -513,7 +513,7 @@ static void *race_device(void *arg)
 		if (timer_armed(&r->timer) != r->expected)
 			r->wrong++;
 		if (i % 3) {
-			r->at = vtime_now(r->vt) + i % 7 * 500;
+			r->at = vtime_now(r->vt) + i % 7 * UINT64_C(500);
 			r->expected = true;
 			timer_arm(&r->timer, r->at);
 		} else {
