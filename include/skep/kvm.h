@@ -44,11 +44,18 @@ const char *kvm_flavour(void);
 /* Whether guest kernels run on the processor itself: a stock kernel can boot. */
 bool kvm_runs_kernels(void);
 
+/* Which interrupt chips are KVM's. */
+enum kvm_chips {
+	KVM_CHIPS_SPLIT,  /* the local APICs; the others are devices of the machine */
+	KVM_CHIPS_KERNEL, /* all of them, and the 8254 */
+};
+
 /*
  * Makes a VM with @vcpus processors around @m's memory, buses and interrupt wires, whose sinks it
  * becomes. @fd is kvm_open()'s and passes to the VM, on failure too.
  */
-int kvm_create(struct kvm **kvm, int fd, struct machine *m, unsigned int vcpus, struct err *err);
+int kvm_create(struct kvm **kvm, int fd, struct machine *m, unsigned int vcpus,
+	       enum kvm_chips chips, struct err *err);
 /* The vCPUs are stopped. NULL is allowed. */
 void kvm_destroy(struct kvm *kvm);
 

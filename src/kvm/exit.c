@@ -11,6 +11,7 @@
 #include "skep/bus.h"
 #include "skep/device.h"
 #include "skep/gmem.h"
+#include "skep/irq.h"
 
 /* Behind a reset the processor starts here; where KVM has reset the vCPU, it says nothing. */
 #define RESET_RIP 0xfff0
@@ -201,8 +202,12 @@ bool exit_handle(struct vcpu *vcpu)
 	case KVM_EXIT_MMIO:
 		handle_mmio(vcpu);
 		return true;
+	case KVM_EXIT_IOAPIC_EOI:
+		irqs_eoi(vcpu->kvm->machine->irqs, run->eoi.vector);
+		return true;
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_HLT:
+	case KVM_EXIT_IRQ_WINDOW_OPEN:
 		return true;
 	case KVM_EXIT_SHUTDOWN:
 		handle_shutdown(vcpu);

@@ -149,7 +149,8 @@ static int create_vcpus(struct kvm *kvm, unsigned int count, struct err *err)
 	return ret;
 }
 
-int kvm_create(struct kvm **out, int fd, struct machine *m, unsigned int vcpus, struct err *err)
+int kvm_create(struct kvm **out, int fd, struct machine *m, unsigned int vcpus,
+	       enum kvm_chips chips, struct err *err)
 {
 	struct kvm *kvm = calloc(1, sizeof(*kvm));
 	int ret;
@@ -161,6 +162,7 @@ int kvm_create(struct kvm **out, int fd, struct machine *m, unsigned int vcpus, 
 	kvm->sys_fd = fd;
 	kvm->fd = -1;
 	kvm->machine = m;
+	kvm->split = chips == KVM_CHIPS_SPLIT;
 	lock_init(&kvm->routes_lock, LOCK_LEAF);
 	ret = create_vm(kvm, err);
 	if (!ret)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "skep/irq.h"
 #include "skep/kvm.h"
 #include "skep/lock.h"
 
@@ -32,19 +33,28 @@ struct kvm {
 	int fd;
 	struct machine *machine;
 	size_t run_size;
+	bool split;       /* the local APICs are KVM's; the other chips are devices */
 	atomic_bool stop; /* vCPU threads leave their loop */
+	atomic_bool intr; /* split: INTR of the 8259A pair is high */
 	unsigned int vcpu_count;
 	struct vcpu *vcpus;
 
-	/* Message routes: one gsi above the chips' pins each. */
+	/*
+	 * Message routes by gsi. Those of the IOAPIC's pins tell KVM which vectors are level
+	 * (split); those above belong to irqfds.
+	 */
 	struct lock routes_lock;
-	struct kvm_irq_routing_entry routes[ROUTES_MAX];
-	bool route_used[ROUTES_MAX];
+	struct msi_route {
+		bool used;
+		struct msi msi;
+	} routes[ROUTES_MAX];
 };
 
 /* irqchip.c */
 int irqchip_create(struct kvm *kvm, struct err *err);
 void irqchip_destroy(struct kvm *kvm);
+/* vCPU 0's thread, before it enters: gives it what the 8259A pair has for it. */
+void irqchip_offer(struct vcpu *vcpu);
 
 /* doorbell.c */
 void doorbell_attach(struct kvm *kvm);

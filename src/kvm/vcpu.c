@@ -135,22 +135,38 @@ int vcpu_enter_at(struct vcpu *vcpu, const struct cpu_entry *entry, struct err *
 	return 0;
 }
 
+/*
+ * One turn. What others want of this vCPU they write first, and then kick: so it is looked at
+ * behind the reset of immediate_exit, and a kick that comes later ends KVM_RUN.
+ */
+static bool turn(struct vcpu *vcpu)
+{
+	struct kvm *kvm = vcpu->kvm;
+
+	__atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	if (atomic_load(&kvm->stop))
+		return false;
+	if (kvm->split && vcpu == &kvm->vcpus[0])
+		irqchip_offer(vcpu);
+	if (ioctl(vcpu->fd, KVM_RUN, 0) == 0)
+		return exit_handle(vcpu);
+	if (errno == EINTR || errno == EAGAIN)
+		return true;
+	exit_run_failed(vcpu, errno);
+	return false;
+}
+
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
-	struct kvm *kvm = vcpu->kvm;
 
 	if (!vcpu->first_entry)
 		vcpu->first_entry = clock_now();
-	while (!atomic_load_explicit(&kvm->stop, memory_order_acquire)) {
-		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
-			if (!exit_handle(vcpu))
-				break;
-		} else if (errno != EINTR && errno != EAGAIN) {
-			exit_run_failed(vcpu, errno);
-			break;
-		}
-	}
+	while (turn(vcpu))
+		;
+	/* Only with the next entry does KVM complete the last access: registers are whole then. */
+	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	ioctl(vcpu->fd, KVM_RUN, 0);
 	return NULL;
 }
 
@@ -163,7 +179,6 @@ int vcpu_start(struct vcpu *vcpu, struct err *err)
 	int ret;
 
 	sigaction(KICK_SIGNAL, &kick, NULL);
-	vcpu->run->immediate_exit = 0;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, VCPU_STACK);
 	/* Signals are the control thread's; a vCPU hears of nothing but its kick. */
@@ -189,7 +204,7 @@ void vcpu_kick(struct vcpu *vcpu)
 	if (!vcpu->started)
 		return;
 	/* KVM reads it on another thread: a plain byte, written whole. */
-	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 	pthread_kill(vcpu->thread, KICK_SIGNAL);
 }
 

@@ -384,7 +384,8 @@ static int assemble(struct vm *vm, const struct config *config, int kvm_fd, stru
 		close(kvm_fd);
 		return ret;
 	}
-	ret = kvm_create(&vm->kvm, kvm_fd, &vm->machine, (unsigned int)vm->options.cpus, err);
+	ret = kvm_create(&vm->kvm, kvm_fd, &vm->machine, (unsigned int)vm->options.cpus,
+			 KVM_CHIPS_KERNEL, err);
 	if (!ret)
 		ret = take_signals(vm, err);
 	if (!ret)

@@ -7,6 +7,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -125,7 +126,7 @@ static void end_write(struct device *dev, uint64_t offset, unsigned int size, ui
 
 static const struct bus_ops end_ops = {.write = end_write, .max_size = 1};
 
-static void bench_init(struct bench *b, const char *entry)
+static void bench_init_with(struct bench *b, const char *entry, enum kvm_chips chips)
 {
 	static const uint64_t gdt[] = {0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
 	const struct cpu_entry at = {
@@ -157,8 +158,13 @@ static void bench_init(struct bench *b, const char *entry)
 	assert_int_equal(gmem_write(m->mem, GDT_GPA, gdt, sizeof(gdt)), 0);
 	assert_int_equal(
 		gmem_write(m->mem, CODE_GPA, guest_start, (uint64_t)(guest_end - guest_start)), 0);
-	assert_int_equal(kvm_create(&b->kvm, fd, m, 1, &err), 0);
+	assert_int_equal(kvm_create(&b->kvm, fd, m, 1, chips, &err), 0);
 	assert_int_equal(kvm_set_entry(b->kvm, &at, &err), 0);
+}
+
+static void bench_init(struct bench *b, const char *entry)
+{
+	bench_init_with(b, entry, KVM_CHIPS_SPLIT);
 }
 
 static void bench_run(struct bench *b)
@@ -263,7 +269,7 @@ static void a_guest_that_spins_is_stopped_and_goes_on(void **state)
 }
 
 /* Guest write → ioeventfd → this thread → irqfd → guest's handler, with no exit for the write. */
-static void a_doorbell_is_answered_by_a_message(void **state)
+static void doorbell_and_message(enum kvm_chips chips)
 {
 	struct kvm_exit_count counts[KVM_EXIT_COUNTS_MAX];
 	const struct msi msi = {.address = 0xfee00000, .data = 0x30};
@@ -276,8 +282,7 @@ static void a_doorbell_is_answered_by_a_message(void **state)
 	struct err err;
 	struct bench b;
 
-	(void)state;
-	bench_init(&b, guest_bell);
+	bench_init_with(&b, guest_bell, chips);
 	bell.fd = eventfd(0, EFD_CLOEXEC);
 	assert_int_equal(bus_doorbell_add(b.machine.ports, &bell, &err), 0);
 	assert_int_equal(bus_doorbell_add(b.machine.ports, &bell, &err), -EEXIST);
@@ -304,6 +309,13 @@ static void a_doorbell_is_answered_by_a_message(void **state)
 	bench_fini(&b);
 }
 
+static void a_doorbell_is_answered_by_a_message(void **state)
+{
+	(void)state;
+	doorbell_and_message(KVM_CHIPS_SPLIT);
+	doorbell_and_message(KVM_CHIPS_KERNEL);
+}
+
 /* A message sent without an eventfd reaches the same handler. */
 static void a_message_reaches_the_guest(void **state)
 {
@@ -328,6 +340,64 @@ static void a_message_reaches_the_guest(void **state)
 	bench_fini(&b);
 }
 
+/* A pair of 8259A that has one interrupt, 30h, to give. */
+struct pair {
+	struct irq_chip chip;
+	struct irqs *irqs;
+	atomic_uint taken;
+};
+
+static void pair_set(struct irq_chip *chip, unsigned int gsi, bool level)
+{
+	(void)chip;
+	(void)gsi;
+	(void)level;
+}
+
+static int pair_acknowledge(struct irq_chip *chip)
+{
+	struct pair *pair = container_of(chip, struct pair, chip);
+
+	irqs_set_intr(pair->irqs, false);
+	return atomic_fetch_add(&pair->taken, 1) ? -1 : 0x30;
+}
+
+/* INTR wakes a vCPU that halts in KVM, and waits for one that does not take interrupts yet. */
+static void intr_reaches_the_guest(void **state)
+{
+	for (int early = 0; early < 2; early++) {
+		struct bus_doorbell bell = {.at = BELL_PORT};
+		struct pair pair = {.chip = {.set = pair_set, .acknowledge = pair_acknowledge}};
+		struct pollfd rung;
+		struct err err;
+		struct bench b;
+
+		(void)state;
+		bench_init_with(&b, guest_bell, KVM_CHIPS_SPLIT);
+		pair.irqs = b.machine.irqs;
+		assert_int_equal(irqs_add_chip(b.machine.irqs, &pair.chip, &err), 0);
+		bell.fd = eventfd(0, EFD_CLOEXEC);
+		assert_int_equal(bus_doorbell_add(b.machine.ports, &bell, &err), 0);
+		if (early)
+			irqs_set_intr(b.machine.irqs, true);
+		bench_run(&b);
+		rung = (struct pollfd){.fd = bell.fd, .events = POLLIN};
+		assert_int_equal(poll(&rung, 1, (int)(PATIENCE / NS_PER_MS)), 1);
+		if (!early) {
+			usleep(5000);
+			irqs_set_intr(b.machine.irqs, true);
+		}
+		assert_true(bench_wait(&b));
+		kvm_stop(b.kvm);
+		assert_int_equal(b.ending.code, 43);
+		assert_int_equal(atomic_load(&pair.taken), 1);
+		bus_doorbell_del(b.machine.ports, &bell);
+		irqs_remove_chip(b.machine.irqs, &pair.chip);
+		close(bell.fd);
+		bench_fini(&b);
+	}
+}
+
 static void more_vcpus_than_the_host_has_are_refused(void **state)
 {
 	struct kvm *kvm = NULL;
@@ -344,7 +414,7 @@ static void more_vcpus_than_the_host_has_are_refused(void **state)
 	assert_int_equal(bus_create(&m.ports, "port", 65536, &err), 0);
 	assert_int_equal(bus_create(&m.mmio, "memory", UINT64_MAX, &err), 0);
 	assert_int_equal(irqs_create(&m.irqs, &err), 0);
-	assert_int_equal(kvm_create(&kvm, fd, &m, 1000000, &err), -EINVAL);
+	assert_int_equal(kvm_create(&kvm, fd, &m, 1000000, KVM_CHIPS_SPLIT, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "1000000 vCPUs"));
 	irqs_destroy(m.irqs);
 	bus_destroy(m.mmio);
@@ -361,6 +431,7 @@ int main(void)
 		cmocka_unit_test(a_guest_that_spins_is_stopped_and_goes_on),
 		cmocka_unit_test(a_doorbell_is_answered_by_a_message),
 		cmocka_unit_test(a_message_reaches_the_guest),
+		cmocka_unit_test(intr_reaches_the_guest),
 		cmocka_unit_test(more_vcpus_than_the_host_has_are_refused),
 	};
 
