@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "skep/bits.h"
@@ -16,21 +17,20 @@
 struct ctx {
 	struct config *c;
 	struct err err;
+	int fd; /* a file in memory */
 	char path[32];
 };
 
 static int setup(void **state)
 {
 	struct ctx *x = calloc(1, sizeof(*x));
-	int fd;
 
 	assert_non_null(x);
 	x->c = config_new();
 	assert_non_null(x->c);
-	strcpy(x->path, "/tmp/skep-config-XXXXXX");
-	fd = mkstemp(x->path);
-	assert_true(fd >= 0);
-	close(fd);
+	x->fd = memfd_create("config", MFD_CLOEXEC);
+	assert_true(x->fd >= 0);
+	snprintf(x->path, sizeof(x->path), "/proc/self/fd/%d", x->fd);
 	*state = x;
 	return 0;
 }
@@ -39,7 +39,7 @@ static int teardown(void **state)
 {
 	struct ctx *x = *state;
 
-	unlink(x->path);
+	close(x->fd);
 	config_free(x->c);
 	free(x);
 	return 0;
@@ -273,11 +273,8 @@ static void lists_that_make_no_sense(void **state)
 
 static int read_bytes(struct ctx *x, const void *bytes, size_t len)
 {
-	FILE *f = fopen(x->path, "we");
-
-	assert_non_null(f);
-	assert_int_equal(fwrite(bytes, 1, len, f), len);
-	assert_int_equal(fclose(f), 0);
+	assert_int_equal(ftruncate(x->fd, 0), 0);
+	assert_int_equal(pwrite(x->fd, bytes, len, 0), len);
 	return config_read_file(x->c, x->path, &x->err);
 }
 
