@@ -263,7 +263,7 @@ static uint64_t four_characters(const struct uart_state *s)
 
 	if (s->lcr & LCR_STOP)
 		halves += word == 5 ? 1 : 2;
-	return 4 * halves * divisor * NS_PER_S / (2 * UART_BAUD_BASE);
+	return halves * divisor * 2 * NS_PER_S / UART_BAUD_BASE;
 }
 
 /*

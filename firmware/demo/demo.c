@@ -34,8 +34,8 @@ static void show_processor(void)
 	struct cpuid c = cpuid(0x80000000);
 
 	if (c.eax >= 0x80000004) {
-		for (unsigned int i = 0; i < 3; i++) {
-			c = cpuid(0x80000002 + i);
+		for (size_t i = 0; i < 3; i++) {
+			c = cpuid(0x80000002 + (uint32_t)i);
 			memcpy(brand + 4 * i, &c, sizeof(c));
 		}
 	}
@@ -399,7 +399,7 @@ static void end_as_asked(const struct acpi *a)
 {
 	const char *at = boot_cmdline();
 	struct word w;
-	uint64_t n;
+	uint64_t n = 0;
 
 	while (boot_word(&at, &w))
 		for (unsigned int i = 0; i < ARRAY_SIZE(endings); i++)

@@ -281,7 +281,7 @@ static int next_line(FILE *f, char *line, bool *more, struct err *err)
 
 static int read_lines(struct config *c, FILE *f, const char *path, struct err *err)
 {
-	char line[LINE_BYTES];
+	char line[LINE_BYTES] = "";
 	bool more = true;
 	int ret;
 

@@ -375,7 +375,7 @@ static int open_unix(struct chan *c, const char *arg, struct err *err)
 			       "unix:%.32s%s: a socket's path has 1 to %zu bytes, this one %zu",
 			       arg, strlen(arg) > 32 ? "…" : "", sizeof(addr.sun_path) - 1,
 			       strlen(arg));
-	strcpy(addr.sun_path, arg);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", arg);
 	ret = name_end(c, "the socket ", arg, err);
 	if (ret)
 		return ret;

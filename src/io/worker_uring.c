@@ -495,7 +495,8 @@ int worker_probe(struct err *err)
 
 	if (rc)
 		return rc;
-	rc = w->engine->attach(w, err);
+	/* The analyzer does not know that err_sys() never returns 0. */
+	rc = w->engine->attach(w, err); /* NOLINT(clang-analyzer-core.NullDereference) */
 	worker_destroy(w);
 	return rc;
 }

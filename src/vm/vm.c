@@ -481,13 +481,17 @@ void vm_destroy(struct vm *vm)
 
 static uint64_t resident_bytes(void)
 {
-	unsigned long long size, resident = 0;
 	FILE *f = fopen("/proc/self/statm", "re");
+	unsigned long long resident = 0;
+	char line[128], *second;
 
 	if (!f)
 		return 0;
-	if (fscanf(f, "%llu %llu", &size, &resident) != 2)
-		resident = 0;
+	/* "size resident shared …", in pages (proc(5)). */
+	if (fgets(line, sizeof(line), f)) {
+		strtoull(line, &second, 10);
+		resident = strtoull(second, NULL, 10);
+	}
 	fclose(f);
 	return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
