@@ -609,6 +609,7 @@ static const struct bus_ops uart_ops = {
 	.write = uart_write,
 	.settle = uart_settle,
 	.max_size = 1,
+	.late = 1U << UART_DATA,
 };
 
 /* The instance */

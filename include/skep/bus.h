@@ -38,6 +38,12 @@ struct bus_ops {
 	void (*settle)(struct device *dev);
 
 	unsigned int max_size; /* 0: 8 */
+
+	/*
+	 * Bit n: a write of one byte at offset n may reach the device late, though still in order
+	 * with every other access of the guest. For a port that takes a stream of bytes.
+	 */
+	uint64_t late;
 };
 
 /*
@@ -90,6 +96,9 @@ void bus_write(struct bus *bus, uint64_t at, unsigned int size, uint64_t value);
 void bus_read_string(struct bus *bus, uint64_t at, unsigned int size, void *to, uint32_t count);
 void bus_write_string(struct bus *bus, uint64_t at, unsigned int size, const void *from,
 		      uint32_t count);
+
+/* Whether a write of one byte at @at may be late: see bus_ops.late. */
+bool bus_takes_late(struct bus *bus, uint64_t at);
 
 /* Accesses, or pieces of them, that no device decoded, since the bus was made. */
 uint64_t bus_misses(const struct bus *bus);

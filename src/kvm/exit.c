@@ -55,10 +55,13 @@ static void handle_io(struct vcpu *vcpu)
 	struct bus *ports = vcpu->kvm->machine->ports;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 
-	if (run->io.direction == KVM_EXIT_IO_OUT)
-		bus_write_string(ports, run->io.port, run->io.size, data, run->io.count);
-	else
+	if (run->io.direction == KVM_EXIT_IO_IN) {
 		bus_read_string(ports, run->io.port, run->io.size, data, run->io.count);
+		return;
+	}
+	bus_write_string(ports, run->io.port, run->io.size, data, run->io.count);
+	if (run->io.size == 1)
+		burst_note(vcpu->kvm, run->io.port);
 }
 
 static void handle_mmio(struct vcpu *vcpu)

@@ -172,6 +172,7 @@ int kvm_create(struct kvm **out, int fd, struct machine *m, unsigned int vcpus,
 		return ret;
 	}
 	doorbell_attach(kvm);
+	burst_create(kvm);
 	*out = kvm;
 	return 0;
 }
@@ -180,6 +181,7 @@ void kvm_destroy(struct kvm *kvm)
 {
 	if (!kvm)
 		return;
+	burst_destroy(kvm);
 	doorbell_detach(kvm);
 	irqchip_destroy(kvm);
 	for (unsigned int i = 0; i < kvm->vcpu_count; i++)

@@ -12,6 +12,7 @@
 #include "skep/irq.h"
 #include "skep/kvm.h"
 #include "skep/lock.h"
+#include "skep/worker.h"
 
 #define EXIT_REASONS 48
 #define ROUTES_MAX   256
@@ -26,6 +27,30 @@ struct vcpu {
 	/* This thread's own until it is joined. */
 	uint64_t exits[EXIT_REASONS];
 	uint64_t first_entry;
+};
+
+/* burst.c */
+struct burst {
+	struct kvm *kvm;
+	struct kvm_coalesced_mmio_ring *ring; /* in vCPU 0's mapping; NULL: KVM has none */
+	uint32_t room;                        /* entries of the ring */
+	struct lock lock;                     /* who takes out of the ring */
+	atomic_ulong drained;                 /* bytes taken out so far */
+
+	/* Watching for a burst: vCPU threads. */
+	atomic_uint port;
+	atomic_uint count;
+	atomic_ulong last; /* clock_now() of the last write */
+
+	/* In a burst: control thread. */
+	struct post begin;
+	struct io sweep;
+	atomic_bool on;
+	bool banned;
+	uint64_t zone; /* the port held back */
+	uint64_t swept;
+	unsigned int quiet;
+	unsigned int starved;
 };
 
 struct kvm {
@@ -48,6 +73,8 @@ struct kvm {
 		bool used;
 		struct msi msi;
 	} routes[ROUTES_MAX];
+
+	struct burst burst;
 };
 
 /* irqchip.c */
@@ -59,6 +86,14 @@ void irqchip_offer(struct vcpu *vcpu);
 /* doorbell.c */
 void doorbell_attach(struct kvm *kvm);
 void doorbell_detach(struct kvm *kvm);
+
+/* burst.c */
+void burst_create(struct kvm *kvm);
+void burst_destroy(struct kvm *kvm);
+/* A vCPU wrote a byte to @port. */
+void burst_note(struct kvm *kvm, uint16_t port);
+/* vCPU thread, behind each exit: hands devices what KVM held back. */
+void burst_drain(struct kvm *kvm);
 
 /* cpuid.c */
 /* What every vCPU is told, but for its id; freed by the caller. */

@@ -142,17 +142,20 @@ int vcpu_enter_at(struct vcpu *vcpu, const struct cpu_entry *entry, struct err *
 static bool turn(struct vcpu *vcpu)
 {
 	struct kvm *kvm = vcpu->kvm;
+	int errnum;
 
 	__atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 	if (atomic_load(&kvm->stop))
 		return false;
 	if (kvm->split && vcpu == &kvm->vcpus[0])
 		irqchip_offer(vcpu);
-	if (ioctl(vcpu->fd, KVM_RUN, 0) == 0)
+	errnum = ioctl(vcpu->fd, KVM_RUN, 0) ? errno : 0;
+	burst_drain(kvm);
+	if (!errnum)
 		return exit_handle(vcpu);
-	if (errno == EINTR || errno == EAGAIN)
+	if (errnum == EINTR || errnum == EAGAIN)
 		return true;
-	exit_run_failed(vcpu, errno);
+	exit_run_failed(vcpu, errnum);
 	return false;
 }
 
@@ -167,6 +170,7 @@ static void *vcpu_thread(void *arg)
 	/* Only with the next entry does KVM complete the last access: registers are whole then. */
 	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 	ioctl(vcpu->fd, KVM_RUN, 0);
+	burst_drain(vcpu->kvm);
 	return NULL;
 }
 

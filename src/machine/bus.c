@@ -249,6 +249,15 @@ void bus_read_string(struct bus *bus, uint64_t at, unsigned int size, void *to, 
 	access_string(bus, at, size, to, count, false);
 }
 
+bool bus_takes_late(struct bus *bus, uint64_t at)
+{
+	struct range r;
+	unsigned int gap;
+
+	return decode(bus, at, 1, &r, &gap) && at - r.at < 64 &&
+	       r.ops->late & bit64((unsigned int)(at - r.at));
+}
+
 uint64_t bus_misses(const struct bus *bus)
 {
 	return atomic_load_explicit(&bus->misses, memory_order_relaxed);

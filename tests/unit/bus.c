@@ -1004,9 +1004,26 @@ static void any_map_behaves_as_memory_with_holes(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void a_device_says_which_bytes_may_be_late(void **state)
+{
+	static const struct bus_ops ops = {.write = part_write, .late = 0x11};
+	struct ctx *x = *state;
+
+	map(x, x->ports, 0x3f8, 8, &ops, &x->a);
+	map(x, x->ports, 0x400, 1, &any, &x->b);
+	map(x, x->mmio, 0x1000, 0x1000, &ops, &x->c);
+	for (unsigned int at = 0x3f0; at < 0x410; at++)
+		assert_int_equal(bus_takes_late(x->ports, at), at == 0x3f8 || at == 0x3fc);
+	/* Offsets that the mask has no bit for. */
+	assert_true(bus_takes_late(x->mmio, 0x1004));
+	assert_false(bus_takes_late(x->mmio, 0x1040));
+	assert_false(bus_takes_late(x->mmio, 0x1044));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(a_device_says_which_bytes_may_be_late),
 		TEST(ranges_lie_on_the_bus),
 		TEST(overlap_is_an_error_that_names_both),
 		TEST(ranges_are_listed_in_order),
