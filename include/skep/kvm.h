@@ -19,8 +19,7 @@ struct cpu_entry;
 struct err;
 struct kvm;
 struct machine;
-
-#define KVM_VCPUS_MAX 254
+struct topology;
 
 /*
  * Opens /dev/kvm and checks that it has what skep cannot do without. Returns a descriptor, or
@@ -51,10 +50,10 @@ enum kvm_chips {
 };
 
 /*
- * Makes a VM with @vcpus processors around @m's memory, buses and interrupt wires, whose sinks it
- * becomes. @fd is kvm_open()'s and passes to the VM, on failure too.
+ * Makes a VM with the processors of @topology, which outlives it, around @m's memory, buses and
+ * interrupt wires, whose sinks it becomes. @fd is kvm_open()'s and passes to the VM, on failure too.
  */
-int kvm_create(struct kvm **kvm, int fd, struct machine *m, unsigned int vcpus,
+int kvm_create(struct kvm **kvm, int fd, struct machine *m, const struct topology *topology,
 	       enum kvm_chips chips, struct err *err);
 /* The vCPUs are stopped. NULL is allowed. */
 void kvm_destroy(struct kvm *kvm);

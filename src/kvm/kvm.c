@@ -12,6 +12,7 @@
 #include "skep/device.h"
 #include "skep/err.h"
 #include "skep/gmem.h"
+#include "skep/topology.h"
 
 /*
  * Three pages that Intel processors without unrestricted guest mode need for real mode, and one
@@ -149,7 +150,7 @@ static int create_vcpus(struct kvm *kvm, unsigned int count, struct err *err)
 	return ret;
 }
 
-int kvm_create(struct kvm **out, int fd, struct machine *m, unsigned int vcpus,
+int kvm_create(struct kvm **out, int fd, struct machine *m, const struct topology *topology,
 	       enum kvm_chips chips, struct err *err)
 {
 	struct kvm *kvm = calloc(1, sizeof(*kvm));
@@ -162,11 +163,12 @@ int kvm_create(struct kvm **out, int fd, struct machine *m, unsigned int vcpus,
 	kvm->sys_fd = fd;
 	kvm->fd = -1;
 	kvm->machine = m;
+	kvm->topology = topology;
 	kvm->split = chips == KVM_CHIPS_SPLIT;
 	lock_init(&kvm->routes_lock, LOCK_LEAF);
 	ret = create_vm(kvm, err);
 	if (!ret)
-		ret = create_vcpus(kvm, vcpus, err);
+		ret = create_vcpus(kvm, topology->cpus, err);
 	if (ret) {
 		kvm_destroy(kvm);
 		return ret;

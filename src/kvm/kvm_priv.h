@@ -19,7 +19,7 @@
 
 struct vcpu {
 	struct kvm *kvm;
-	unsigned int id; /* index and APIC id */
+	unsigned int id; /* its number in the topology */
 	int fd;
 	struct kvm_run *run;
 	pthread_t thread;
@@ -57,6 +57,7 @@ struct kvm {
 	int sys_fd;
 	int fd;
 	struct machine *machine;
+	const struct topology *topology;
 	size_t run_size;
 	bool split;       /* the local APICs are KVM's; the other chips are devices */
 	atomic_bool stop; /* vCPU threads leave their loop */

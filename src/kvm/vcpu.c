@@ -19,6 +19,7 @@
 #include "skep/clock.h"
 #include "skep/cpu.h"
 #include "skep/err.h"
+#include "skep/topology.h"
 
 #define KICK_SIGNAL SIGRTMIN
 
@@ -60,7 +61,7 @@ int vcpu_create(struct kvm *kvm, struct vcpu *vcpu, unsigned int id, struct kvm_
 
 	vcpu->kvm = kvm;
 	vcpu->id = id;
-	vcpu->fd = ioctl(kvm->fd, KVM_CREATE_VCPU, id);
+	vcpu->fd = ioctl(kvm->fd, KVM_CREATE_VCPU, topology_apic_id(kvm->topology, id));
 	if (vcpu->fd < 0)
 		return err_sys(err, errno, "KVM cannot make vCPU %u", id);
 	vcpu->run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);

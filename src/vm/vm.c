@@ -30,6 +30,7 @@
 #include "skep/kvm.h"
 #include "skep/log.h"
 #include "skep/timer.h"
+#include "skep/topology.h"
 #include "skep/vm.h"
 #include "skep/worker.h"
 
@@ -41,7 +42,7 @@
 
 struct vm_options {
 	uint64_t memory;
-	uint64_t cpus;
+	struct topology_options cpus;
 	const char *kernel;
 	const char *append;
 	const char *name;
@@ -51,6 +52,7 @@ struct vm_options {
 struct vm {
 	struct machine machine; /* first: vm_end() finds the VM by it */
 	struct vm_options options;
+	struct topology topology;
 	struct kvm *kvm;
 	struct device *devices[DEVICES_MAX];
 	unsigned int device_count;
@@ -78,17 +80,6 @@ static const struct option memory_options[] = {
 	 .fallback = "512M",
 	 .min = MIB(1),
 	 .help = "guest memory"},
-	OPTION_END,
-};
-
-static const struct option cpus_options[] = {
-	{.name = "count",
-	 .type = OPTION_UINT,
-	 .offset = offsetof(struct vm_options, cpus),
-	 .fallback = "1",
-	 .min = 1,
-	 .max = KVM_VCPUS_MAX,
-	 .help = "vCPUs"},
 	OPTION_END,
 };
 
@@ -121,9 +112,13 @@ static const struct option machine_options[] = {
 static const struct {
 	const char *name;
 	const struct option *table; /* NULL: read elsewhere */
+	size_t at;                  /* of its struct in the vm_options */
 } sections[] = {
-	{"memory", memory_options},   {"cpus", cpus_options}, {"boot", boot_options},
-	{"machine", machine_options}, {"device", NULL},
+	{"memory", memory_options, 0},
+	{"cpus", topology_option_table, offsetof(struct vm_options, cpus)},
+	{"boot", boot_options, 0},
+	{"machine", machine_options, 0},
+	{"device", NULL, 0},
 };
 
 int vm_defaults(struct config *config, struct err *err)
@@ -169,9 +164,9 @@ static int read_options(struct vm *vm, const struct config *config, struct err *
 
 	for (size_t i = 0; !ret && i < ARRAY_SIZE(sections); i++)
 		if (sections[i].table)
-			ret = config_read(config, sections[i].name, sections[i].table, &vm->options,
-					  err);
-	return ret;
+			ret = config_read(config, sections[i].name, sections[i].table,
+					  (char *)&vm->options + sections[i].at, err);
+	return ret ? ret : topology_init(&vm->topology, &vm->options.cpus, err);
 }
 
 /* Guest memory is reserved, not taken, so the host would say nothing until it ran out. */
@@ -323,18 +318,18 @@ static int open_images(struct vm *vm, const struct config *config, struct err *e
 /* A machine without ACPI's fixed hardware has no tables: its kernel must do without. */
 static int describe(struct vm *vm, uint64_t *rsdp, struct err *err)
 {
-	uint32_t apic_ids[KVM_VCPUS_MAX];
+	uint32_t apic_ids[TOPOLOGY_CPUS_MAX];
 	const struct acpi_request req = {
 		.mem = vm->machine.mem,
 		.apic_ids = apic_ids,
-		.cpus = (unsigned int)vm->options.cpus,
+		.cpus = vm->topology.cpus,
 		.devices = vm->devices,
 		.devices_count = vm->device_count,
 	};
 	int ret;
 
 	for (unsigned int i = 0; i < req.cpus; i++)
-		apic_ids[i] = i;
+		apic_ids[i] = topology_apic_id(&vm->topology, i);
 	ret = acpi_build(&req, rsdp, err);
 	return ret == -ENODEV ? 0 : ret;
 }
@@ -384,8 +379,7 @@ static int assemble(struct vm *vm, const struct config *config, int kvm_fd, stru
 		close(kvm_fd);
 		return ret;
 	}
-	ret = kvm_create(&vm->kvm, kvm_fd, &vm->machine, (unsigned int)vm->options.cpus,
-			 KVM_CHIPS_KERNEL, err);
+	ret = kvm_create(&vm->kvm, kvm_fd, &vm->machine, &vm->topology, KVM_CHIPS_KERNEL, err);
 	if (!ret)
 		ret = take_signals(vm, err);
 	if (!ret)

@@ -22,6 +22,7 @@
 #include "skep/gmem.h"
 #include "skep/irq.h"
 #include "skep/kvm.h"
+#include "skep/topology.h"
 #include "skep/worker.h"
 
 #define CODE_GPA  0x1000
@@ -29,6 +30,8 @@
 #define END_PORT  0xe0
 #define BELL_PORT 0xe4
 #define PATIENCE  (20 * NS_PER_S)
+
+static const struct topology one_cpu = {.cpus = 1, .sockets = 1, .cores = 1, .threads = 1};
 
 /*
  * The guests: 32-bit, flat, entered at their label. They end by a write to END_PORT, or badly.
@@ -172,7 +175,7 @@ static void bench_init_on(struct bench *b, const char *entry, enum kvm_chips chi
 	assert_int_equal(gmem_write(m->mem, GDT_GPA, gdt, sizeof(gdt)), 0);
 	assert_int_equal(
 		gmem_write(m->mem, CODE_GPA, guest_start, (uint64_t)(guest_end - guest_start)), 0);
-	assert_int_equal(kvm_create(&b->kvm, fd, m, 1, chips, &err), 0);
+	assert_int_equal(kvm_create(&b->kvm, fd, m, &one_cpu, chips, &err), 0);
 	assert_int_equal(kvm_set_entry(b->kvm, &at, &err), 0);
 }
 
@@ -484,6 +487,7 @@ static void a_flood_arrives_whole(void **state)
 
 static void more_vcpus_than_the_host_has_are_refused(void **state)
 {
+	static const struct topology many = {.cpus = 1000000};
 	struct kvm *kvm = NULL;
 	struct machine m = {0};
 	struct err err = {.text = ""};
@@ -498,7 +502,7 @@ static void more_vcpus_than_the_host_has_are_refused(void **state)
 	assert_int_equal(bus_create(&m.ports, "port", 65536, &err), 0);
 	assert_int_equal(bus_create(&m.mmio, "memory", UINT64_MAX, &err), 0);
 	assert_int_equal(irqs_create(&m.irqs, &err), 0);
-	assert_int_equal(kvm_create(&kvm, fd, &m, 1000000, KVM_CHIPS_SPLIT, &err), -EINVAL);
+	assert_int_equal(kvm_create(&kvm, fd, &m, &many, KVM_CHIPS_SPLIT, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "1000000 vCPUs"));
 	irqs_destroy(m.irqs);
 	bus_destroy(m.mmio);

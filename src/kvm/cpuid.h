@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the guest's CPUID says, as a table that is changed in place: no KVM is asked. Pure.
+ */
+#ifndef SRC_KVM_CPUID_H
+#define SRC_KVM_CPUID_H
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+
+struct topology;
+
+#define CPUID_ENTRIES_MAX 256
+
+/*
+ * Turns @c, which holds what KVM supports or what this made of it for another CPU, into what @cpu
+ * of @t is told. @c has room for CPUID_ENTRIES_MAX entries. @tsc_deadline: whether KVM has the
+ * APIC timer's deadline mode, which is no part of the table.
+ */
+void cpuid_patch(struct kvm_cpuid2 *c, const struct topology *t, unsigned int cpu,
+		 bool tsc_deadline);
+
+#endif
