@@ -9,6 +9,7 @@
 #ifndef SKEP_CLASS_H
 #define SKEP_CLASS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "skep/config.h"
@@ -29,6 +30,9 @@ struct device_class {
 
 	/* LOCK_CHIP for an interrupt chip; 0: LOCK_DEVICE. */
 	unsigned int lock_rank;
+
+	/* A part that KVM has itself with machine.irqchip=kernel: then left out of the machine. */
+	bool split_only;
 
 	/* Guest-visible state, at @state_offset of the instance; NULL for a device without. */
 	const struct state_table *state;

@@ -51,7 +51,8 @@ enum kvm_chips {
 
 /*
  * Makes a VM with the processors of @topology, which outlives it, around @m's memory, buses and
- * interrupt wires, whose sinks it becomes. @fd is kvm_open()'s and passes to the VM, on failure too.
+ * interrupt wires, whose sinks it becomes. @fd is kvm_open()'s and passes to the VM, on failure
+ * too.
  */
 int kvm_create(struct kvm **kvm, int fd, struct machine *m, const struct topology *topology,
 	       enum kvm_chips chips, struct err *err);
@@ -67,6 +68,22 @@ int kvm_start(struct kvm *kvm, struct err *err);
 void kvm_stop(struct kvm *kvm);
 /* No vCPU that is outside the guest at this moment enters again. Any thread, any lock held. */
 void kvm_hold(struct kvm *kvm);
+
+/*
+ * A new VM of KVM in the place of the old one, which is as good as a reset of all that KVM holds:
+ * processors, local APICs, chips. Counters go on. The vCPUs are stopped; kvm_set_entry() is due.
+ */
+int kvm_reset(struct kvm *kvm, struct err *err);
+
+/*
+ * Asks every vCPU whether it has halted for good: halted with interrupts off, or not started by
+ * any other. Some moments later kvm_all_halted() says whether all of them said so.
+ */
+void kvm_ask_halted(struct kvm *kvm);
+bool kvm_all_halted(const struct kvm *kvm);
+
+/* Exits to user space so far, roughly: the vCPUs run. */
+uint64_t kvm_exits(const struct kvm *kvm);
 
 /* What the vCPUs did; they are stopped. */
 struct kvm_exit_count {

@@ -8,7 +8,7 @@
  *	memory.size
  *	cpus.count	cpus.sockets	cpus.cores	cpus.threads	cpus.pin
  *	boot.kernel	boot.append	boot.initrd.N
- *	machine.name	machine.timeout
+ *	machine.name	machine.timeout	machine.irqchip	machine.on-reset
  */
 #ifndef SKEP_VM_H
 #define SKEP_VM_H
@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "skep/device.h"
 
@@ -55,11 +56,14 @@ struct vm_report {
 	uint64_t first_entry; /* the first instruction of the guest */
 	uint64_t ended;       /* the last vCPU had left it */
 	uint64_t exits;       /* to user space, in all */
+	uint64_t resets;      /* that the guest asked for, and the machine went through */
 	uint64_t unclaimed;   /* accesses that no device decoded */
 	uint64_t guest_bytes; /* of guest memory that the host holds */
 	uint64_t own_bytes;   /* resident memory of skep beyond that */
 };
 void vm_report(const struct vm *vm, struct vm_report *report);
+/* Every device's state, by its state table. Behind vm_run(). */
+void vm_dump_state(const struct vm *vm, FILE *to);
 size_t vm_exit_counts(const struct vm *vm, struct kvm_exit_count *counts, size_t room);
 
 #endif

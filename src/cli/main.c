@@ -2,8 +2,11 @@
 /*
  * skep - the one binary: finds the command and runs it.
  */
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli_priv.h"
 #include "skep/chan.h"
@@ -41,10 +44,29 @@ static int unknown_command(const char *given)
 	return cli_fail(STATUS_REFUSED, &err);
 }
 
+/*
+ * A file opened while one of the three standard descriptors is closed would take its number, and
+ * messages meant for a person would end in it.
+ */
+static bool hold_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *command;
 
+	if (!hold_standard_descriptors())
+		return STATUS_REFUSED;
 	if (argc < 2) {
 		print_usage(stderr);
 		return STATUS_REFUSED;

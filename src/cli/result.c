@@ -40,6 +40,7 @@ static json_t *counters(const struct result *r)
 				    json_integer((json_int_t)r->exits[i].count));
 	json_object_set_new(c, "exits", json_integer((json_int_t)r->report.exits));
 	json_object_set_new(c, "exits_by_reason", exits);
+	json_object_set_new(c, "resets", json_integer((json_int_t)r->report.resets));
 	json_object_set_new(c, "unclaimed_accesses", json_integer((json_int_t)r->report.unclaimed));
 	json_object_set_new(c, "guest_bytes", json_integer((json_int_t)r->report.guest_bytes));
 	json_object_set_new(c, "own_bytes", json_integer((json_int_t)r->report.own_bytes));

@@ -24,6 +24,7 @@ struct run {
 	unsigned int serials; /* how often --serial was given */
 	unsigned int initrds;
 	bool print_config;
+	bool dump_state;
 	const char *result;
 	struct log log;
 };
@@ -125,6 +126,17 @@ static int apply_print_config(void *ctx, const struct flag *flag, const char *va
 	return 0;
 }
 
+static int apply_dump_state(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct run *run = ctx;
+
+	(void)flag;
+	(void)value;
+	(void)err;
+	run->dump_state = true;
+	return 0;
+}
+
 static int apply_result(void *ctx, const struct flag *flag, const char *value, struct err *err)
 {
 	struct run *run = ctx;
@@ -145,6 +157,8 @@ const struct flag run_flags[] = {
 	{'m', "memory", "SIZE[,KEY=VALUE]", "guest memory (default 512M)", apply_list,
 	 "memory.size"},
 	{'c', "cpus", "N[,KEY=VALUE]", "vCPUs (default 1)", apply_list, "cpus.count"},
+	{0, "irqchip", "split|kernel", "whose 8259A, IOAPIC and 8254: skep's own, or KVM's",
+	 apply_key, "machine.irqchip"},
 	{0, "serial", "BACKEND",
 	 "stdio, pty, file:PATH, unix:PATH or none; repeatable: COM1 to COM4", apply_serial, NULL},
 	{0, "device", "MODEL[,KEY=VALUE]", "a device; `skep devices` lists the models",
@@ -155,6 +169,10 @@ const struct flag run_flags[] = {
 	{0, "print-config", NULL, "print that tree and end", apply_print_config, NULL},
 	{0, "timeout", "SECONDS", "end the machine after this time, with status 124", apply_key,
 	 "machine.timeout"},
+	{0, "on-reset", "reboot|exit", "what a guest's reset does (default reboot)", apply_key,
+	 "machine.on-reset"},
+	{0, "dump-state", NULL, "print every device's state at the end, on stderr",
+	 apply_dump_state, NULL},
 	{0, "result", "FILE", "write what happened as a JSON object", apply_result, NULL},
 	{0, "name", "TEXT", "what messages and reports call the machine", apply_key,
 	 "machine.name"},
@@ -194,6 +212,8 @@ static int run_machine(struct run *run, struct result *result, struct err *err)
 		result->ran = true;
 		result->status = ending_status(&result->ending);
 		result_collect(result, vm);
+		if (run->dump_state)
+			vm_dump_state(vm, stderr);
 	}
 	vm_destroy(vm);
 	return ret;

@@ -186,11 +186,12 @@ void burst_create(struct kvm *kvm)
 	b->begin.fn = on_begin;
 	b->sweep.done = on_sweep;
 	b->room = ring_room();
-	lock_init(&b->lock, LOCK_VM);
 	/* Without a control thread nobody would sweep. */
 	if (page <= 0 || !kvm->machine->control ||
 	    ioctl(kvm->sys_fd, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_PIO) <= 0)
 		return;
+	lock_init(&b->lock, LOCK_VM);
+	b->banned = false;
 	b->ring = (struct kvm_coalesced_mmio_ring *)((char *)kvm->vcpus[0].run +
 						     page * sysconf(_SC_PAGESIZE));
 }
@@ -205,4 +206,6 @@ void burst_destroy(struct kvm *kvm)
 	io_cancel(kvm->machine->control, &b->sweep);
 	io_drain(kvm->machine->control, &b->sweep);
 	lock_destroy(&b->lock);
+	b->ring = NULL;
+	atomic_store(&b->on, false);
 }

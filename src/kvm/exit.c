@@ -198,6 +198,10 @@ bool exit_handle(struct vcpu *vcpu)
 	unsigned int reason = run->exit_reason;
 
 	vcpu->exits[MIN(reason, EXIT_REASONS - 1U)]++;
+	/* Only this thread writes it. */
+	atomic_store_explicit(&vcpu->all_exits,
+			      atomic_load_explicit(&vcpu->all_exits, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
 	switch (reason) {
 	case KVM_EXIT_IO:
 		handle_io(vcpu);

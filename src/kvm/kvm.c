@@ -4,6 +4,7 @@
  */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -125,29 +126,61 @@ static int create_vm(struct kvm *kvm, struct err *err)
 	return ret;
 }
 
-static int create_vcpus(struct kvm *kvm, unsigned int count, struct err *err)
+static int create_vcpus(struct kvm *kvm, struct err *err)
+{
+	struct kvm_cpuid2 *cpuid = cpuid_template(kvm, err);
+	int ret = 0;
+
+	if (!cpuid)
+		return -ENOMEM;
+	kvm->run_size = (size_t)ioctl(kvm->sys_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	for (unsigned int i = 0; !ret && i < kvm->vcpu_count; i++)
+		ret = vcpu_create(kvm, &kvm->vcpus[i], i, cpuid, err);
+	free(cpuid);
+	return ret;
+}
+
+/* All that KVM holds of the machine. */
+static int power_on(struct kvm *kvm, struct err *err)
+{
+	int ret = create_vm(kvm, err);
+
+	if (!ret)
+		ret = create_vcpus(kvm, err);
+	if (ret)
+		return ret;
+	doorbell_attach(kvm);
+	burst_create(kvm);
+	return 0;
+}
+
+/* Legal when power_on() failed half-way. */
+static void power_off(struct kvm *kvm)
+{
+	burst_destroy(kvm);
+	doorbell_detach(kvm);
+	irqchip_destroy(kvm);
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+		vcpu_destroy(&kvm->vcpus[i]);
+	if (kvm->fd >= 0)
+		close(kvm->fd);
+	kvm->fd = -1;
+}
+
+static int alloc_vcpus(struct kvm *kvm, unsigned int count, struct err *err)
 {
 	int most = ioctl(kvm->sys_fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
-	struct kvm_cpuid2 *cpuid;
-	int ret = 0;
 
 	if (most > 0 && count > (unsigned int)most)
 		return err_set(err, EINVAL, "%u vCPUs: this host's KVM runs %d at most", count,
 			       most);
-	kvm->run_size = (size_t)ioctl(kvm->sys_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	kvm->vcpus = calloc(count, sizeof(*kvm->vcpus));
 	if (!kvm->vcpus)
 		return err_sys(err, ENOMEM, "%u vCPUs", count);
 	kvm->vcpu_count = count;
 	for (unsigned int i = 0; i < count; i++)
 		kvm->vcpus[i].fd = -1;
-	cpuid = cpuid_template(kvm, err);
-	if (!cpuid)
-		return -ENOMEM;
-	for (unsigned int i = 0; !ret && i < count; i++)
-		ret = vcpu_create(kvm, &kvm->vcpus[i], i, cpuid, err);
-	free(cpuid);
-	return ret;
+	return 0;
 }
 
 int kvm_create(struct kvm **out, int fd, struct machine *m, const struct topology *topology,
@@ -166,15 +199,13 @@ int kvm_create(struct kvm **out, int fd, struct machine *m, const struct topolog
 	kvm->topology = topology;
 	kvm->split = chips == KVM_CHIPS_SPLIT;
 	lock_init(&kvm->routes_lock, LOCK_LEAF);
-	ret = create_vm(kvm, err);
+	ret = alloc_vcpus(kvm, topology->cpus, err);
 	if (!ret)
-		ret = create_vcpus(kvm, topology->cpus, err);
+		ret = power_on(kvm, err);
 	if (ret) {
 		kvm_destroy(kvm);
 		return ret;
 	}
-	doorbell_attach(kvm);
-	burst_create(kvm);
 	*out = kvm;
 	return 0;
 }
@@ -183,17 +214,44 @@ void kvm_destroy(struct kvm *kvm)
 {
 	if (!kvm)
 		return;
-	burst_destroy(kvm);
-	doorbell_detach(kvm);
-	irqchip_destroy(kvm);
-	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
-		vcpu_destroy(&kvm->vcpus[i]);
+	power_off(kvm);
 	free(kvm->vcpus);
-	if (kvm->fd >= 0)
-		close(kvm->fd);
 	close(kvm->sys_fd);
 	lock_destroy(&kvm->routes_lock);
 	free(kvm);
+}
+
+int kvm_reset(struct kvm *kvm, struct err *err)
+{
+	power_off(kvm);
+	memset(kvm->routes, 0, sizeof(kvm->routes));
+	atomic_store(&kvm->intr, false);
+	return power_on(kvm, err);
+}
+
+void kvm_ask_halted(struct kvm *kvm)
+{
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++) {
+		atomic_store(&kvm->vcpus[i].halt, HALT_ASKED);
+		vcpu_kick(&kvm->vcpus[i]);
+	}
+}
+
+bool kvm_all_halted(const struct kvm *kvm)
+{
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+		if (atomic_load(&kvm->vcpus[i].halt) != HALT_YES)
+			return false;
+	return true;
+}
+
+uint64_t kvm_exits(const struct kvm *kvm)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+		sum += atomic_load_explicit(&kvm->vcpus[i].all_exits, memory_order_relaxed);
+	return sum;
 }
 
 int kvm_set_entry(struct kvm *kvm, const struct cpu_entry *entry, struct err *err)

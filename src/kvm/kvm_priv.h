@@ -17,6 +17,14 @@
 #define EXIT_REASONS 48
 #define ROUTES_MAX   256
 
+/* The answer to kvm_ask_halted(). */
+enum vcpu_halt {
+	HALT_UNKNOWN,
+	HALT_ASKED,
+	HALT_NO,
+	HALT_YES, /* for good */
+};
+
 struct vcpu {
 	struct kvm *kvm;
 	unsigned int id; /* its number in the topology */
@@ -24,6 +32,8 @@ struct vcpu {
 	struct kvm_run *run;
 	pthread_t thread;
 	bool started;
+	atomic_uint halt; /* enum vcpu_halt */
+	atomic_ulong all_exits;
 	/* This thread's own until it is joined. */
 	uint64_t exits[EXIT_REASONS];
 	uint64_t first_entry;

@@ -28,6 +28,8 @@
 #define MSR_IA32_MISC_ENABLE  0x1a0
 #define MSR_IA32_MTRR_DEFTYPE 0x2ff
 
+#define RFLAGS_IF (1U << 9)
+
 #define CR0_PE 1U
 #define CR0_ET (1U << 4)
 
@@ -79,8 +81,10 @@ void vcpu_destroy(struct vcpu *vcpu)
 {
 	if (vcpu->run)
 		munmap(vcpu->run, vcpu->kvm->run_size);
+	vcpu->run = NULL;
 	if (vcpu->fd >= 0)
 		close(vcpu->fd);
+	vcpu->fd = -1;
 }
 
 /* The segments of cpu.h's CPU_PROT32: flat, 32-bit, ring 0. */
@@ -136,6 +140,26 @@ int vcpu_enter_at(struct vcpu *vcpu, const struct cpu_entry *entry, struct err *
 	return 0;
 }
 
+/* Halted with interrupts off, or waiting for another vCPU's INIT and SIPI. */
+static bool halted_for_good(const struct vcpu *vcpu)
+{
+	struct kvm_mp_state mp;
+	struct kvm_regs regs;
+
+	if (ioctl(vcpu->fd, KVM_GET_MP_STATE, &mp))
+		return false;
+	if (mp.mp_state == KVM_MP_STATE_UNINITIALIZED || mp.mp_state == KVM_MP_STATE_INIT_RECEIVED)
+		return true;
+	return mp.mp_state == KVM_MP_STATE_HALTED && !ioctl(vcpu->fd, KVM_GET_REGS, &regs) &&
+	       !(regs.rflags & RFLAGS_IF);
+}
+
+static void answer_halted(struct vcpu *vcpu)
+{
+	if (atomic_load_explicit(&vcpu->halt, memory_order_relaxed) == HALT_ASKED)
+		atomic_store(&vcpu->halt, halted_for_good(vcpu) ? HALT_YES : HALT_NO);
+}
+
 /*
  * One turn. What others want of this vCPU they write first, and then kick: so it is looked at
  * behind the reset of immediate_exit, and a kick that comes later ends KVM_RUN.
@@ -154,8 +178,10 @@ static bool turn(struct vcpu *vcpu)
 	burst_drain(kvm);
 	if (!errnum)
 		return exit_handle(vcpu);
-	if (errnum == EINTR || errnum == EAGAIN)
+	if (errnum == EINTR || errnum == EAGAIN) {
+		answer_halted(vcpu);
 		return true;
+	}
 	exit_run_failed(vcpu, errnum);
 	return false;
 }

@@ -1,77 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A machine's life, all of it on the control thread but for vm_end(), which any thread may call.
- *
- * The machine runs while the control worker runs: whatever ends it leaves its reason and stops the
- * worker, and vm_run() then gets the vCPUs out of the guest. So an ending is one place, however
- * many things end a machine.
+ * A machine assembled from its options, and taken apart.
  */
 #include <malloc.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/signalfd.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-#include "skep/acpi.h"
 #include "skep/bits.h"
 #include "skep/boot.h"
 #include "skep/bus.h"
 #include "skep/clock.h"
 #include "skep/config.h"
-#include "skep/cpu.h"
 #include "skep/demo.h"
-#include "skep/e820.h"
 #include "skep/err.h"
 #include "skep/gmem.h"
 #include "skep/irq.h"
 #include "skep/kvm.h"
-#include "skep/log.h"
 #include "skep/timer.h"
-#include "skep/topology.h"
 #include "skep/vm.h"
 #include "skep/worker.h"
-
-#define DEVICES_MAX 64
-#define INITRDS_MAX 16
-
-/* What makes a console appear on the first serial port. */
-#define DEFAULT_APPEND "console=ttyS0"
-
-struct vm_options {
-	uint64_t memory;
-	struct topology_options cpus;
-	const char *kernel;
-	const char *append;
-	const char *name;
-	uint64_t timeout; /* seconds; 0: none */
-};
-
-struct vm {
-	struct machine machine; /* first: vm_end() finds the VM by it */
-	struct vm_options options;
-	struct topology topology;
-	struct kvm *kvm;
-	struct device *devices[DEVICES_MAX];
-	unsigned int device_count;
-	struct boot_image *kernel;
-	struct boot_image *initrds[INITRDS_MAX];
-	unsigned int initrd_count;
-
-	atomic_bool ending_taken; /* somebody writes the ending */
-	struct ending ending;     /* read on the control thread, behind ended */
-	struct post ended;
-
-	int signals; /* a signalfd */
-	int signals_slot;
-	struct signalfd_siginfo signal;
-	struct io signal_io;
-	struct io timeout_io;
-
-	struct vm_report report;
-};
+#include "vm_priv.h"
 
 static const struct option memory_options[] = {
 	{.name = "size",
@@ -96,6 +46,18 @@ static const struct option boot_options[] = {
 };
 
 static const struct option machine_options[] = {
+	{.name = "irqchip",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct vm_options, chips),
+	 .choices = "split|kernel",
+	 .fallback = "kernel",
+	 .help = "split: 8259A, IOAPIC and 8254 are skep's own; kernel: they are KVM's"},
+	{.name = "on-reset",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct vm_options, on_reset),
+	 .choices = "reboot|exit",
+	 .fallback = "reboot",
+	 .help = "what a guest's reset does"},
 	{.name = "name",
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct vm_options, name),
@@ -185,64 +147,6 @@ static int check_host_memory(const struct vm *vm, struct err *err)
 		       (unsigned long long)(most >> 20));
 }
 
-/* Endings */
-
-static void on_ended(struct post *post)
-{
-	struct vm *vm = container_of(post, struct vm, ended);
-
-	worker_stop(vm->machine.control);
-}
-
-static void vm_end(struct machine *m, const struct ending *ending)
-{
-	struct vm *vm = container_of(m, struct vm, machine);
-
-	if (atomic_exchange(&vm->ending_taken, true))
-		return;
-	vm->ending = *ending;
-	kvm_hold(vm->kvm);
-	worker_post(m->control, &vm->ended);
-}
-
-static void on_timeout(struct io *io, int result)
-{
-	struct vm *vm = container_of(io, struct vm, timeout_io);
-
-	if (result == -ETIME)
-		machine_end(&vm->machine, END_TIMEOUT, 0, "the guest had not ended after %llu s",
-			    (unsigned long long)vm->options.timeout);
-}
-
-static void on_signal(struct io *io, int result)
-{
-	struct vm *vm = container_of(io, struct vm, signal_io);
-	unsigned int signo = vm->signal.ssi_signo;
-
-	if (result == sizeof(vm->signal))
-		machine_end(&vm->machine, END_SIGNAL, signo, "signal %u (%s) ended skep", signo,
-			    sigdescr_np((int)signo));
-}
-
-static int take_signals(struct vm *vm, struct err *err)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGQUIT);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	vm->signals = signalfd(-1, &set, SFD_CLOEXEC);
-	if (vm->signals < 0)
-		return err_sys(err, errno, "cannot listen for signals");
-	vm->signals_slot = worker_add_file(vm->machine.control, vm->signals);
-	if (vm->signals_slot < 0)
-		return err_sys(err, -vm->signals_slot, "cannot listen for signals");
-	return 0;
-}
-
 /* Assembly */
 
 static int create_machine(struct vm *vm, struct err *err)
@@ -266,6 +170,14 @@ static int create_machine(struct vm *vm, struct err *err)
 	return ret;
 }
 
+/* Whether KVM has this part of the machine in its place. */
+static bool is_kvms(const struct vm *vm, const char *model)
+{
+	const struct device_class *class = class_find(model, NULL);
+
+	return vm->options.chips == KVM_CHIPS_KERNEL && class && class->split_only;
+}
+
 static int create_devices(struct vm *vm, const struct config *config, struct err *err)
 {
 	size_t pos = 0;
@@ -278,7 +190,7 @@ static int create_devices(struct vm *vm, const struct config *config, struct err
 
 		snprintf(key, sizeof(key), "device.%s", id);
 		model = config_get(config, key);
-		if (model && !strcmp(model, "none"))
+		if (model && (!strcmp(model, "none") || is_kvms(vm, model)))
 			continue;
 		if (vm->device_count == DEVICES_MAX)
 			return err_set(err, ENOSPC, "a machine has %d devices at most",
@@ -315,55 +227,6 @@ static int open_images(struct vm *vm, const struct config *config, struct err *e
 	return ret;
 }
 
-/* A machine without ACPI's fixed hardware has no tables: its kernel must do without. */
-static int describe(struct vm *vm, uint64_t *rsdp, struct err *err)
-{
-	uint32_t apic_ids[TOPOLOGY_CPUS_MAX];
-	const struct acpi_request req = {
-		.mem = vm->machine.mem,
-		.apic_ids = apic_ids,
-		.cpus = vm->topology.cpus,
-		.devices = vm->devices,
-		.devices_count = vm->device_count,
-	};
-	int ret;
-
-	for (unsigned int i = 0; i < req.cpus; i++)
-		apic_ids[i] = topology_apic_id(&vm->topology, i);
-	ret = acpi_build(&req, rsdp, err);
-	return ret == -ENODEV ? 0 : ret;
-}
-
-static int load(struct vm *vm, struct err *err)
-{
-	const struct gmem_region *regions;
-	unsigned int count = gmem_regions(vm->machine.mem, &regions);
-	const struct boot_image *initrds[INITRDS_MAX];
-	struct boot_request req = {
-		.kernel = vm->kernel,
-		.initrds = initrds,
-		.initrd_count = vm->initrd_count,
-		.cmdline = vm->options.append,
-	};
-	struct cpu_entry entry;
-	struct e820 map;
-	int ret;
-
-	if (!req.cmdline && vm->options.kernel)
-		req.cmdline = DEFAULT_APPEND;
-	for (unsigned int i = 0; i < vm->initrd_count; i++)
-		initrds[i] = vm->initrds[i];
-	ret = e820_build(&map, regions, count, err);
-	req.memory = &map;
-	if (!ret)
-		ret = describe(vm, &req.rsdp, err);
-	if (!ret)
-		ret = boot_load(&req, vm->machine.mem, &entry, NULL, err);
-	if (!ret)
-		ret = kvm_set_entry(vm->kvm, &entry, err);
-	return ret;
-}
-
 static int assemble(struct vm *vm, const struct config *config, int kvm_fd, struct err *err)
 {
 	int ret = read_options(vm, config, err);
@@ -381,7 +244,7 @@ static int assemble(struct vm *vm, const struct config *config, int kvm_fd, stru
 	}
 	ret = kvm_create(&vm->kvm, kvm_fd, &vm->machine, &vm->topology, KVM_CHIPS_KERNEL, err);
 	if (!ret)
-		ret = take_signals(vm, err);
+		ret = vm_take_signals(vm, err);
 	if (!ret)
 		ret = create_devices(vm, config, err);
 	return ret;
@@ -400,12 +263,12 @@ int vm_create(struct vm **out, const struct config *config, int kvm_fd, struct l
 	vm->report.created = clock_now();
 	vm->machine.log = log;
 	vm->machine.end = vm_end;
-	vm->ended.fn = on_ended;
+	vm->ended.fn = vm_on_ended;
 	vm->signals = -1;
 	ret = assemble(vm, config, kvm_fd, err);
 	vm->report.assembled = clock_now();
 	if (!ret)
-		ret = load(vm, err);
+		ret = vm_load(vm, err);
 	vm->report.loaded = clock_now();
 	if (ret) {
 		vm_destroy(vm);
@@ -415,35 +278,6 @@ int vm_create(struct vm **out, const struct config *config, int kvm_fd, struct l
 	malloc_trim(0);
 	*out = vm;
 	return 0;
-}
-
-int vm_run(struct vm *vm, struct ending *ending, struct err *err)
-{
-	struct worker *control = vm->machine.control;
-	int ret;
-
-	vm->signal_io.done = on_signal;
-	io_read(control, &vm->signal_io, vm->signals_slot, &vm->signal, sizeof(vm->signal),
-		IO_STREAM);
-	vm->timeout_io.done = on_timeout;
-	if (vm->options.timeout)
-		io_timeout(control, &vm->timeout_io, clock_now() + vm->options.timeout * NS_PER_S);
-	vtime_resume(vm->machine.time);
-	ret = kvm_start(vm->kvm, err);
-	if (!ret) {
-		ret = worker_run(control);
-		kvm_stop(vm->kvm);
-		if (ret)
-			err_sys(err, -ret, "the control thread cannot do I/O");
-		*ending = vm->ending;
-	}
-	vtime_pause(vm->machine.time);
-	vm->report.ended = clock_now();
-	io_cancel(control, &vm->timeout_io);
-	io_drain(control, &vm->timeout_io);
-	io_cancel(control, &vm->signal_io);
-	io_drain(control, &vm->signal_io);
-	return ret;
 }
 
 void vm_destroy(struct vm *vm)
@@ -503,6 +337,20 @@ void vm_report(const struct vm *vm, struct vm_report *report)
 	report->unclaimed = bus_misses(vm->machine.ports) + bus_misses(vm->machine.mmio);
 	report->guest_bytes = gmem_resident(vm->machine.mem);
 	report->own_bytes = resident - MIN(resident, report->guest_bytes);
+}
+
+void vm_dump_state(const struct vm *vm, FILE *to)
+{
+	for (unsigned int i = 0; i < vm->device_count; i++) {
+		struct device *dev = vm->devices[i];
+
+		if (!dev->class->state)
+			continue;
+		fprintf(to, "%s (%s)\n", dev->id, dev->class->name);
+		device_lock(dev);
+		state_print(dev->class->state, device_state(dev), to, "\t");
+		device_unlock(dev);
+	}
 }
 
 size_t vm_exit_counts(const struct vm *vm, struct kvm_exit_count *counts, size_t room)

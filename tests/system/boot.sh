@@ -121,7 +121,7 @@ says 'reads what is typed' '^got: typed by hand'
 # demo NAME WORD STATUS VERDICT : the built-in guest ends as the word on its command line says.
 demo() {
 	status=0
-	"$SKEP" run --append "quiet $2" --timeout 8 --result result.json \
+	"$SKEP" run --append "quiet $2" --timeout 8 --on-reset exit --result result.json \
 		</dev/null >console 2>messages || status=$?
 	verdict "$1" "$3" "$4"
 	tap_same "$1: it says so in one line at most" '' "$(sed 1d messages)"
@@ -135,8 +135,9 @@ demo 'the demo guest powers off' poweroff 0 poweroff
 demo 'the demo guest asks for a reset' reset 104 reset
 demo 'a triple fault' triple 102 triple-fault
 demo 'a guest that spins' spin 124 timeout
+demo 'a guest that halts for good' halt 105 hang
 
-guest 'reboot -f' --memory 256M
+guest 'reboot -f' --memory 256M --on-reset exit
 verdict 'Linux asks for a reset' 104 reset
 
 guest 'sleep 1000' --memory 256M --timeout 8

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A machine's life, from its first instruction to its end: all on the control thread but for
+ * vm_end(), which any thread may call.
+ *
+ * The machine runs while the control worker runs: whatever ends it leaves its reason and stops the
+ * worker, and vm_run() then gets the vCPUs out of the guest. So an ending is one place, however
+ * many things end a machine.
+ */
+#include <signal.h>
+#include <string.h>
+
+#include "skep/bits.h"
+#include "skep/clock.h"
+#include "skep/err.h"
+#include "skep/timer.h"
+#include "vm_priv.h"
+
+void vm_on_ended(struct post *post)
+{
+	struct vm *vm = container_of(post, struct vm, ended);
+
+	worker_stop(vm->machine.control);
+}
+
+void vm_end(struct machine *m, const struct ending *ending)
+{
+	struct vm *vm = container_of(m, struct vm, machine);
+
+	if (atomic_exchange(&vm->ending_taken, true))
+		return;
+	vm->ending = *ending;
+	kvm_hold(vm->kvm);
+	worker_post(m->control, &vm->ended);
+}
+
+static void on_timeout(struct io *io, int result)
+{
+	struct vm *vm = container_of(io, struct vm, timeout_io);
+
+	if (result == -ETIME)
+		machine_end(&vm->machine, END_TIMEOUT, 0, "the guest had not ended after %llu s",
+			    (unsigned long long)vm->options.timeout);
+}
+
+static void on_signal(struct io *io, int result)
+{
+	struct vm *vm = container_of(io, struct vm, signal_io);
+	unsigned int signo = vm->signal.ssi_signo;
+
+	if (result == sizeof(vm->signal))
+		machine_end(&vm->machine, END_SIGNAL, signo, "signal %u (%s) ended skep", signo,
+			    sigdescr_np((int)signo));
+}
+
+int vm_take_signals(struct vm *vm, struct err *err)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	vm->signals = signalfd(-1, &set, SFD_CLOEXEC);
+	if (vm->signals < 0)
+		return err_sys(err, errno, "cannot listen for signals");
+	vm->signals_slot = worker_add_file(vm->machine.control, vm->signals);
+	if (vm->signals_slot < 0)
+		return err_sys(err, -vm->signals_slot, "cannot listen for signals");
+	return 0;
+}
+
+/*
+ * A machine whose vCPUs have all halted with interrupts off can never wake. KVM keeps halts to
+ * itself, so the vCPUs are asked: WATCH_FIRST after they were last seen busy, then half as often
+ * each time, so that an idle machine is left in peace.
+ */
+#define WATCH_FIRST  (250 * NS_PER_MS)
+#define WATCH_LAST   (64 * NS_PER_S)
+#define WATCH_ANSWER (20 * NS_PER_MS)
+
+static void watch_next(struct vm *vm)
+{
+	uint64_t exits = kvm_exits(vm->kvm);
+
+	vm->watch_every =
+		exits != vm->watch_exits ? WATCH_FIRST : MIN(2 * vm->watch_every, WATCH_LAST);
+	vm->watch_exits = exits;
+	vm->watch_asked = false;
+	io_timeout(vm->machine.control, &vm->watch_io, clock_now() + vm->watch_every);
+}
+
+static void on_watch(struct io *io, int result)
+{
+	struct vm *vm = container_of(io, struct vm, watch_io);
+
+	if (result != -ETIME)
+		return;
+	if (!vm->watch_asked) {
+		kvm_ask_halted(vm->kvm);
+		vm->watch_asked = true;
+		io_timeout(vm->machine.control, io, clock_now() + WATCH_ANSWER);
+	} else if (kvm_all_halted(vm->kvm)) {
+		machine_end(&vm->machine, END_HALTED, 0,
+			    "the guest hangs: every vCPU has halted with interrupts off");
+	} else {
+		watch_next(vm);
+	}
+}
+
+/* Runs until something ends the machine; the vCPUs are out of the guest then. */
+static int run_once(struct vm *vm, struct err *err)
+{
+	struct worker *control = vm->machine.control;
+	int ret = kvm_start(vm->kvm, err);
+
+	if (ret)
+		return ret;
+	vtime_resume(vm->machine.time);
+	watch_next(vm);
+	ret = worker_run(control);
+	kvm_stop(vm->kvm);
+	vtime_pause(vm->machine.time);
+	io_cancel(control, &vm->watch_io);
+	io_drain(control, &vm->watch_io);
+	return ret ? err_sys(err, -ret, "the control thread cannot do I/O") : 0;
+}
+
+/* As a reset line does it: devices and processors start anew, memory keeps what it held. */
+static int reset(struct vm *vm, struct err *err)
+{
+	int ret;
+
+	for (unsigned int i = 0; i < vm->device_count; i++) {
+		struct device *dev = vm->devices[i];
+
+		device_lock(dev);
+		if (dev->class->reset)
+			dev->class->reset(dev);
+		device_unlock(dev);
+	}
+	ret = kvm_reset(vm->kvm, err);
+	if (!ret)
+		ret = vm_load(vm, err);
+	vm->report.resets++;
+	vm->ending = (struct ending){0};
+	atomic_store(&vm->ending_taken, false);
+	return ret;
+}
+
+static int run_through_resets(struct vm *vm, struct err *err)
+{
+	int ret = run_once(vm, err);
+
+	while (!ret && vm->ending.kind == END_RESET && vm->options.on_reset == ON_RESET_REBOOT) {
+		ret = reset(vm, err);
+		if (!ret)
+			ret = run_once(vm, err);
+	}
+	return ret;
+}
+
+int vm_run(struct vm *vm, struct ending *ending, struct err *err)
+{
+	struct worker *control = vm->machine.control;
+	int ret;
+
+	vm->signal_io.done = on_signal;
+	io_read(control, &vm->signal_io, vm->signals_slot, &vm->signal, sizeof(vm->signal),
+		IO_STREAM);
+	vm->watch_io.done = on_watch;
+	vm->timeout_io.done = on_timeout;
+	if (vm->options.timeout)
+		io_timeout(control, &vm->timeout_io, clock_now() + vm->options.timeout * NS_PER_S);
+	ret = run_through_resets(vm, err);
+	*ending = vm->ending;
+	vm->report.ended = clock_now();
+	io_cancel(control, &vm->timeout_io);
+	io_drain(control, &vm->timeout_io);
+	io_cancel(control, &vm->signal_io);
+	io_drain(control, &vm->signal_io);
+	return ret;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of src/vm share. */
+#ifndef SRC_VM_VM_PRIV_H
+#define SRC_VM_VM_PRIV_H
+
+#include <stdatomic.h>
+#include <sys/signalfd.h>
+
+#include "skep/kvm.h"
+#include "skep/topology.h"
+#include "skep/vm.h"
+#include "skep/worker.h"
+
+#define DEVICES_MAX 64
+#define INITRDS_MAX 16
+
+struct vm_options {
+	uint64_t memory;
+	struct topology_options cpus;
+	const char *kernel;
+	const char *append;
+	const char *name;
+	uint64_t timeout;      /* seconds; 0: none */
+	unsigned int chips;    /* enum kvm_chips */
+	unsigned int on_reset; /* enum on_reset */
+};
+
+enum on_reset {
+	ON_RESET_REBOOT,
+	ON_RESET_EXIT,
+};
+
+struct vm {
+	struct machine machine; /* first: vm_end() finds the VM by it */
+	struct vm_options options;
+	struct topology topology;
+	struct kvm *kvm;
+	struct device *devices[DEVICES_MAX];
+	unsigned int device_count;
+	struct boot_image *kernel;
+	struct boot_image *initrds[INITRDS_MAX];
+	unsigned int initrd_count;
+
+	atomic_bool ending_taken; /* somebody writes the ending */
+	struct ending ending;     /* read on the control thread, behind ended */
+	struct post ended;
+
+	int signals; /* a signalfd */
+	int signals_slot;
+	struct signalfd_siginfo signal;
+	struct io signal_io;
+	struct io timeout_io;
+
+	struct io watch_io; /* for a machine that can never wake: see life.c */
+	uint64_t watch_every;
+	uint64_t watch_exits;
+	bool watch_asked;
+
+	struct vm_report report;
+};
+
+/* load.c: tables and kernel into memory, vCPU 0 to its entry. Again at each reset. */
+int vm_load(struct vm *vm, struct err *err);
+
+/* life.c */
+void vm_end(struct machine *m, const struct ending *ending);
+void vm_on_ended(struct post *post);
+int vm_take_signals(struct vm *vm, struct err *err);
+
+#endif
