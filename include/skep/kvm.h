@@ -93,6 +93,14 @@ struct kvm_exit_count {
 #define KVM_EXIT_COUNTS_MAX 48
 /* Exits to user space by reason, those that happened; returns how many entries were filled. */
 size_t kvm_exit_counts(const struct kvm *kvm, struct kvm_exit_count *counts, size_t room);
+/* The same for exits by access to a port, ascending. */
+struct kvm_port_count {
+	uint16_t port;
+	uint64_t count;
+};
+#define KVM_PORT_COUNTS_MAX 256
+size_t kvm_port_counts(const struct kvm *kvm, struct kvm_port_count *counts, size_t room);
+
 /* clock_now() when the first vCPU first entered the guest; 0 if none has. */
 uint64_t kvm_first_entry(const struct kvm *kvm);
 

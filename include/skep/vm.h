@@ -23,6 +23,7 @@
 struct config;
 struct err;
 struct kvm_exit_count;
+struct kvm_port_count;
 struct log;
 struct vm;
 
@@ -65,5 +66,6 @@ void vm_report(const struct vm *vm, struct vm_report *report);
 /* Every device's state, by its state table. Behind vm_run(). */
 void vm_dump_state(const struct vm *vm, FILE *to);
 size_t vm_exit_counts(const struct vm *vm, struct kvm_exit_count *counts, size_t room);
+size_t vm_port_counts(const struct vm *vm, struct kvm_port_count *counts, size_t room);
 
 #endif

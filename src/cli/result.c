@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <sys/utsname.h>
 
 #include "result.h"
@@ -11,6 +12,7 @@ void result_collect(struct result *r, const struct vm *vm)
 {
 	vm_report(vm, &r->report);
 	r->exit_count = vm_exit_counts(vm, r->exits, KVM_EXIT_COUNTS_MAX);
+	r->port_count = vm_port_counts(vm, r->ports, KVM_PORT_COUNTS_MAX);
 }
 
 /* Microseconds since the command began. */
@@ -30,6 +32,19 @@ static json_t *times(const struct result *r)
 	return t;
 }
 
+static json_t *exits_by_port(const struct result *r)
+{
+	json_t *ports = json_object();
+
+	for (size_t i = 0; i < r->port_count; i++) {
+		char key[8];
+
+		snprintf(key, sizeof(key), "0x%x", r->ports[i].port);
+		json_object_set_new(ports, key, json_integer((json_int_t)r->ports[i].count));
+	}
+	return ports;
+}
+
 static json_t *counters(const struct result *r)
 {
 	json_t *c = json_object();
@@ -40,6 +55,7 @@ static json_t *counters(const struct result *r)
 				    json_integer((json_int_t)r->exits[i].count));
 	json_object_set_new(c, "exits", json_integer((json_int_t)r->report.exits));
 	json_object_set_new(c, "exits_by_reason", exits);
+	json_object_set_new(c, "exits_by_port", exits_by_port(r));
 	json_object_set_new(c, "resets", json_integer((json_int_t)r->report.resets));
 	json_object_set_new(c, "unclaimed_accesses", json_integer((json_int_t)r->report.unclaimed));
 	json_object_set_new(c, "guest_bytes", json_integer((json_int_t)r->report.guest_bytes));

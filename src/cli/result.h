@@ -22,6 +22,8 @@ struct result {
 	struct vm_report report;
 	struct kvm_exit_count exits[KVM_EXIT_COUNTS_MAX];
 	size_t exit_count;
+	struct kvm_port_count ports[KVM_PORT_COUNTS_MAX];
+	size_t port_count;
 };
 
 /* Takes the figures of a machine that has ended, before it is taken apart. */

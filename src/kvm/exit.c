@@ -55,6 +55,8 @@ static void handle_io(struct vcpu *vcpu)
 	struct bus *ports = vcpu->kvm->machine->ports;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 
+	vcpu->port_exits[run->io.port]++;
+
 	if (run->io.direction == KVM_EXIT_IO_IN) {
 		bus_read_string(ports, run->io.port, run->io.size, data, run->io.count);
 		return;

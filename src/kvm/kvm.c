@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "kvm_priv.h"
@@ -178,8 +179,18 @@ static int alloc_vcpus(struct kvm *kvm, unsigned int count, struct err *err)
 	if (!kvm->vcpus)
 		return err_sys(err, ENOMEM, "%u vCPUs", count);
 	kvm->vcpu_count = count;
-	for (unsigned int i = 0; i < count; i++)
-		kvm->vcpus[i].fd = -1;
+	for (unsigned int i = 0; i < count; i++) {
+		struct vcpu *vcpu = &kvm->vcpus[i];
+
+		vcpu->fd = -1;
+		vcpu->port_exits =
+			mmap(NULL, PORTS * sizeof(*vcpu->port_exits), PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (vcpu->port_exits == MAP_FAILED) {
+			vcpu->port_exits = NULL;
+			return err_sys(err, ENOMEM, "%u vCPUs", count);
+		}
+	}
 	return 0;
 }
 
@@ -215,6 +226,9 @@ void kvm_destroy(struct kvm *kvm)
 	if (!kvm)
 		return;
 	power_off(kvm);
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+		if (kvm->vcpus[i].port_exits)
+			munmap(kvm->vcpus[i].port_exits, PORTS * sizeof(*kvm->vcpus[i].port_exits));
 	free(kvm->vcpus);
 	close(kvm->sys_fd);
 	lock_destroy(&kvm->routes_lock);
@@ -297,6 +311,21 @@ size_t kvm_exit_counts(const struct kvm *kvm, struct kvm_exit_count *counts, siz
 			sum += kvm->vcpus[i].exits[reason];
 		if (sum)
 			counts[n++] = (struct kvm_exit_count){exit_name(reason), sum};
+	}
+	return n;
+}
+
+size_t kvm_port_counts(const struct kvm *kvm, struct kvm_port_count *counts, size_t room)
+{
+	size_t n = 0;
+
+	for (unsigned int port = 0; port < PORTS && n < room; port++) {
+		uint64_t sum = 0;
+
+		for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+			sum += kvm->vcpus[i].port_exits[port];
+		if (sum)
+			counts[n++] = (struct kvm_port_count){(uint16_t)port, sum};
 	}
 	return n;
 }

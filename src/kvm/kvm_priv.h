@@ -36,6 +36,7 @@ struct vcpu {
 	atomic_ulong all_exits;
 	/* This thread's own until it is joined. */
 	uint64_t exits[EXIT_REASONS];
+	uint32_t *port_exits; /* by port; memory is taken as ports are used */
 	uint64_t first_entry;
 };
 
@@ -111,6 +112,8 @@ void burst_drain(struct kvm *kvm);
 struct kvm_cpuid2 *cpuid_template(const struct kvm *kvm, struct err *err);
 /* Gives @vcpu its own copy of @template, which is changed. */
 int cpuid_apply(struct vcpu *vcpu, struct kvm_cpuid2 *template, struct err *err);
+
+#define PORTS 65536
 
 /* vcpu.c */
 int vcpu_create(struct kvm *kvm, struct vcpu *vcpu, unsigned int id, struct kvm_cpuid2 *template,

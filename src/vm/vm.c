@@ -357,3 +357,8 @@ size_t vm_exit_counts(const struct vm *vm, struct kvm_exit_count *counts, size_t
 {
 	return kvm_exit_counts(vm->kvm, counts, room);
 }
+
+size_t vm_port_counts(const struct vm *vm, struct kvm_port_count *counts, size_t room)
+{
+	return kvm_port_counts(vm->kvm, counts, room);
+}
