@@ -18,6 +18,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "skep/config.h"
+
 struct err;
 struct gmem;
 
@@ -30,15 +32,36 @@ struct gmem;
 struct gmem_region {
 	uint64_t gpa;
 	uint64_t size;
-	void *hva; /* aligned as gpa is, modulo 2 MiB, so that huge pages fit */
+	void *hva; /* aligned as gpa is, modulo 2 MiB or a larger huge page, so that those fit */
+	/* The file that the region is a part of, for other processes to map; -1: there is none. */
+	int fd;
+	uint64_t fd_offset;
 };
 
+enum gmem_hugepages {
+	GMEM_HUGEPAGES_OFF, /* ordinary pages, which the host may put together on its own */
+	GMEM_HUGEPAGES_2M,
+	GMEM_HUGEPAGES_1G,
+};
+
+/* Below the key "memory". All zeroes but for @size is the plain case. */
+struct gmem_options {
+	uint64_t size;          /* a multiple of 4 KiB and of the huge page, 1 MiB to 64 TiB */
+	unsigned int hugepages; /* enum gmem_hugepages: out of those the host has set aside */
+	bool prealloc;          /* takes all of it from the host at once */
+	bool wired;             /* what was taken is never swapped out or moved */
+	bool shared;            /* in a file; that of huge pages always is */
+	bool merge;             /* the host may merge pages that are alike (KSM) */
+};
+extern const struct option gmem_option_table[];
+
 /*
- * Reserves @size bytes of guest RAM, untouched (host memory is taken as the guest uses it): up to
- * GMEM_HOLE_START at gpa 0, the rest from GMEM_HOLE_END. @size is a multiple of 4 KiB, at least
- * 1 MiB, at most 64 TiB. -EINVAL, -ENOMEM; then *@mem is NULL.
+ * Reserves guest RAM: up to GMEM_HOLE_START at gpa 0, the rest from GMEM_HOLE_END. It reads as
+ * zeroes; host memory is taken as the guest uses it, unless @options say otherwise. -EINVAL for
+ * options that cannot be, alone or together, -ENOMEM, or what the host answered; then *@mem is
+ * NULL.
  */
-int gmem_create(struct gmem **mem, uint64_t size, struct err *err);
+int gmem_create(struct gmem **mem, const struct gmem_options *options, struct err *err);
 void gmem_destroy(struct gmem *mem);
 
 /* The regions in ascending order; their number is returned. */

@@ -5,8 +5,8 @@
  * All functions are called on one thread, which is the machine's control thread.
  *
  * Keys that are the machine's own (devices have theirs below device.ID):
- *	memory.size
- *	cpus.count	cpus.sockets	cpus.cores	cpus.threads	cpus.pin
+ *	memory.KEY, by gmem_option_table
+ *	cpus.KEY, by topology_option_table
  *	boot.kernel	boot.append	boot.initrd.N
  *	machine.name	machine.timeout	machine.irqchip	machine.on-reset
  */

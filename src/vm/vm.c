@@ -23,16 +23,6 @@
 #include "skep/worker.h"
 #include "vm_priv.h"
 
-static const struct option memory_options[] = {
-	{.name = "size",
-	 .type = OPTION_SIZE,
-	 .offset = offsetof(struct vm_options, memory),
-	 .fallback = "512M",
-	 .min = MIB(1),
-	 .help = "guest memory"},
-	OPTION_END,
-};
-
 static const struct option boot_options[] = {
 	{.name = "kernel",
 	 .type = OPTION_STRING,
@@ -76,7 +66,7 @@ static const struct {
 	const struct option *table; /* NULL: read elsewhere */
 	size_t at;                  /* of its struct in the vm_options */
 } sections[] = {
-	{"memory", memory_options, 0},
+	{"memory", gmem_option_table, offsetof(struct vm_options, memory)},
 	{"cpus", topology_option_table, offsetof(struct vm_options, cpus)},
 	{"boot", boot_options, 0},
 	{"machine", machine_options, 0},
@@ -140,10 +130,10 @@ static int check_host_memory(const struct vm *vm, struct err *err)
 	if (sysinfo(&info))
 		return 0;
 	most = ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
-	if (vm->options.memory <= most)
+	if (vm->options.memory.size <= most)
 		return 0;
 	return err_set(err, ENOMEM, "memory.size: %llu MiB are more than this host's %llu MiB",
-		       (unsigned long long)(vm->options.memory >> 20),
+		       (unsigned long long)(vm->options.memory.size >> 20),
 		       (unsigned long long)(most >> 20));
 }
 
@@ -154,7 +144,7 @@ static int create_machine(struct vm *vm, struct err *err)
 	struct machine *m = &vm->machine;
 	int ret;
 
-	ret = gmem_create(&m->mem, vm->options.memory, err);
+	ret = gmem_create(&m->mem, &vm->options.memory, err);
 	if (!ret)
 		ret = bus_create(&m->ports, "port", 65536, err);
 	if (!ret)

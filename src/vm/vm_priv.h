@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <sys/signalfd.h>
 
+#include "skep/gmem.h"
 #include "skep/kvm.h"
 #include "skep/topology.h"
 #include "skep/vm.h"
@@ -15,7 +16,7 @@
 #define INITRDS_MAX 16
 
 struct vm_options {
-	uint64_t memory;
+	struct gmem_options memory;
 	struct topology_options cpus;
 	const char *kernel;
 	const char *append;

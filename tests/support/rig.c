@@ -63,12 +63,13 @@ void rig_init(struct rig *r, uint64_t memory)
 		.watch = record_watch,
 		.arg = r,
 	};
+	const struct gmem_options options = {.size = memory ? memory : MIB(1)};
 	struct machine *m = &r->machine;
 
 	memset(r, 0, sizeof(*r));
 	r->config = config_new();
 	assert_non_null(r->config);
-	assert_int_equal(gmem_create(&m->mem, memory ? memory : MIB(1), &r->err), 0);
+	assert_int_equal(gmem_create(&m->mem, &options, &r->err), 0);
 	assert_int_equal(bus_create(&m->ports, "port", 65536, &r->err), 0);
 	assert_int_equal(bus_create(&m->mmio, "memory", UINT64_MAX, &r->err), 0);
 	assert_int_equal(irqs_create(&m->irqs, &r->err), 0);

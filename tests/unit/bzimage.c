@@ -119,7 +119,7 @@ static void begin(struct rig *r, uint64_t memory)
 	make_kernel(r->kernel);
 	r->len = TOTAL;
 	set_map(r, memory);
-	assert_int_equal(gmem_create(&r->mem, memory, NULL), 0);
+	assert_int_equal(gmem_create(&r->mem, &(struct gmem_options){.size = memory}, NULL), 0);
 	r->req.memory = &r->map;
 }
 

@@ -17,7 +17,7 @@ static struct gmem *make(uint64_t size)
 	struct gmem *m;
 	struct err err;
 
-	if (gmem_create(&m, size, &err))
+	if (gmem_create(&m, &(struct gmem_options){.size = size}, &err))
 		fail_msg("%s", err.text);
 	return m;
 }
@@ -34,13 +34,15 @@ static void sizes_that_cannot_be(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		m = (struct gmem *)&m;
-		assert_int_equal(gmem_create(&m, bad[i], &err), -EINVAL);
+		assert_int_equal(gmem_create(&m, &(struct gmem_options){.size = bad[i]}, &err),
+				 -EINVAL);
 		assert_non_null(strstr(err.text, "is not a multiple of 4 KiB from 1 MiB up"));
 		assert_null(m);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(huge); i++) {
 		m = (struct gmem *)&m;
-		assert_int_equal(gmem_create(&m, huge[i], &err), -EINVAL);
+		assert_int_equal(gmem_create(&m, &(struct gmem_options){.size = huge[i]}, &err),
+				 -EINVAL);
 		assert_non_null(strstr(err.text, "is more than a process can map"));
 		assert_null(m);
 	}
@@ -121,7 +123,7 @@ static void the_host_may_have_too_little(void **state)
 
 	(void)state;
 	for (unsigned int i = 0; !ret && i < ARRAY_SIZE(m); i++)
-		ret = gmem_create(&m[i], UINT64_C(1) << 46, &err);
+		ret = gmem_create(&m[i], &(struct gmem_options){.size = bit64(46)}, &err);
 	assert_int_equal(ret, -ENOMEM);
 	assert_non_null(strstr(err.text, "cannot reserve 67105792 MiB of guest memory: "));
 	for (unsigned int i = 0; i < ARRAY_SIZE(m); i++)

@@ -31,6 +31,7 @@
 #define BELL_PORT 0xe4
 #define PATIENCE  (20 * NS_PER_S)
 
+static const struct gmem_options memory = {.size = MIB(2)};
 static const struct topology one_cpu = {.cpus = 1, .sockets = 1, .cores = 1, .threads = 1};
 
 /*
@@ -165,7 +166,7 @@ static void bench_init_on(struct bench *b, const char *entry, enum kvm_chips chi
 	pthread_cond_init(&b->ended_cond, NULL);
 	m->end = take_end;
 	m->control = control;
-	assert_int_equal(gmem_create(&m->mem, MIB(2), &err), 0);
+	assert_int_equal(gmem_create(&m->mem, &memory, &err), 0);
 	assert_int_equal(bus_create(&m->ports, "port", 65536, &err), 0);
 	assert_int_equal(bus_create(&m->mmio, "memory", UINT64_MAX, &err), 0);
 	assert_int_equal(irqs_create(&m->irqs, &err), 0);
@@ -498,7 +499,7 @@ static void more_vcpus_than_the_host_has_are_refused(void **state)
 		print_message("%s\n", err.text);
 		skip();
 	}
-	assert_int_equal(gmem_create(&m.mem, MIB(2), &err), 0);
+	assert_int_equal(gmem_create(&m.mem, &memory, &err), 0);
 	assert_int_equal(bus_create(&m.ports, "port", 65536, &err), 0);
 	assert_int_equal(bus_create(&m.mmio, "memory", UINT64_MAX, &err), 0);
 	assert_int_equal(irqs_create(&m.irqs, &err), 0);
