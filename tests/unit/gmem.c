@@ -3,9 +3,12 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "skep/bits.h"
@@ -323,6 +326,280 @@ static void any_thread_may_use_it(void **state)
 	gmem_destroy(m);
 }
 
+static struct gmem_options read_options(const char *pairs)
+{
+	struct gmem_options o;
+	struct config *c = config_new();
+	struct err err;
+
+	assert_non_null(c);
+	if (config_set_list(c, "memory", "size", pairs, &err) ||
+	    config_read(c, "memory", gmem_option_table, &o, &err))
+		fail_msg("%s", err.text);
+	config_free(c);
+	return o;
+}
+
+static void options_have_names(void **state)
+{
+	struct gmem_options o = read_options("64M");
+
+	(void)state;
+	assert_true(o.size == MIB(64));
+	assert_int_equal(o.hugepages, GMEM_HUGEPAGES_OFF);
+	assert_false(o.prealloc || o.wired || o.shared || o.merge);
+	o = read_options("1G,hugepages=1G,prealloc=on,wired=on,shared=on,merge=on");
+	assert_int_equal(o.hugepages, GMEM_HUGEPAGES_1G);
+	assert_true(o.prealloc && o.wired && o.shared && o.merge);
+	assert_int_equal(read_options("1G,hugepages=2M").hugepages, GMEM_HUGEPAGES_2M);
+}
+
+static void assert_refused(const char *pairs, int ret, const char *why)
+{
+	struct gmem_options o = read_options(pairs);
+	struct gmem *m;
+	struct err err;
+
+	assert_int_equal(gmem_create(&m, &o, &err), ret);
+	assert_string_equal(err.text, why);
+	assert_null(m);
+}
+
+static void options_that_exclude_one_another(void **state)
+{
+	(void)state;
+	assert_refused("64M,merge=on,shared=on", -EINVAL,
+		       "memory.merge: the host merges private memory of ordinary pages only, not "
+		       "memory.shared");
+	assert_refused("64M,merge=on,hugepages=2M", -EINVAL,
+		       "memory.merge: the host merges private memory of ordinary pages only, not "
+		       "memory.hugepages");
+	assert_refused("64M,merge=on,wired=on", -EINVAL,
+		       "memory.merge: a page that was merged has to be taken anew when it is "
+		       "written, which is what memory.wired rules out");
+	assert_refused("65M,hugepages=2M", -EINVAL,
+		       "memory.size: 66560 KiB are not a multiple of the huge page of 2M");
+	assert_refused("1025M,hugepages=1G", -EINVAL,
+		       "memory.size: 1049600 KiB are not a multiple of the huge page of 1G");
+}
+
+/* A machine's memory by @pairs; skips the test when this host cannot have it. */
+static struct gmem *make_or_skip(const char *pairs)
+{
+	struct gmem_options o = read_options(pairs);
+	struct gmem *m;
+	struct err err;
+
+	if (gmem_create(&m, &o, &err)) {
+		print_message("%s\n", err.text);
+		skip();
+	}
+	return m;
+}
+
+/* Both regions hold what is written to them, and end where they should. */
+static void assert_memory(struct gmem *m)
+{
+	const struct gmem_region *r;
+	unsigned int n = gmem_regions(m, &r);
+	char word[8];
+
+	for (unsigned int i = 0; i < n; i++) {
+		uint64_t last = r[i].gpa + r[i].size - sizeof(word);
+		char *start = r[i].hva;
+
+		assert_int_equal(gmem_read(m, last, word, sizeof(word)), 0);
+		assert_memory_equal(word, "\0\0\0\0\0\0\0", sizeof(word));
+		assert_int_equal(gmem_write(m, last, "the end", sizeof(word)), 0);
+		assert_int_equal(gmem_read(m, last, word, sizeof(word)), 0);
+		assert_string_equal(word, "the end");
+		assert_true(reserved(start - 1) && !readable(start - 1));
+		assert_true(reserved(start + r[i].size) && !readable(start + r[i].size));
+	}
+}
+
+static void assert_shared(struct gmem *m)
+{
+	const struct gmem_region *r;
+	unsigned int n = gmem_regions(m, &r);
+	uint64_t offset = 0;
+
+	for (unsigned int i = 0; i < n; i++) {
+		char *other;
+
+		assert_true(r[i].fd >= 0 && r[i].fd == r[0].fd);
+		assert_true(r[i].fd_offset == offset);
+		offset += r[i].size;
+		other = mmap(NULL, r[i].size, PROT_READ, MAP_SHARED, r[i].fd,
+			     (off_t)r[i].fd_offset);
+		assert_ptr_not_equal(other, MAP_FAILED);
+		assert_int_equal(gmem_fill(m, r[i].gpa + 77, (uint8_t)(0x51 + i), 1), 0);
+		assert_int_equal(other[77], 0x51 + i);
+		munmap(other, r[i].size);
+	}
+	/* Nobody can cut it short. */
+	assert_int_equal(ftruncate(r[0].fd, 4096), -1);
+	assert_int_equal(errno, EPERM);
+}
+
+static void memory_may_be_shared(void **state)
+{
+	struct gmem *m = make_or_skip("3073M,shared=on");
+	const struct gmem_region *r;
+
+	(void)state;
+	assert_int_equal(gmem_regions(m, &r), 2);
+	assert_memory(m);
+	assert_shared(m);
+	gmem_destroy(m);
+	m = make(MIB(1));
+	gmem_regions(m, &r);
+	assert_int_equal(r[0].fd, -1);
+	gmem_destroy(m);
+}
+
+static void memory_may_be_taken_in_advance(void **state)
+{
+	struct gmem *m = make_or_skip("24M,prealloc=on");
+
+	(void)state;
+	assert_true(gmem_resident(m) == MIB(24));
+	assert_memory(m);
+	gmem_destroy(m);
+	m = make_or_skip("24M,prealloc=on,shared=on");
+	assert_true(gmem_resident(m) == MIB(24));
+	gmem_destroy(m);
+}
+
+/* KiB of this process that stay in memory. */
+static unsigned long locked_kib(void)
+{
+	unsigned long kib = 0;
+	char line[128];
+	FILE *f = fopen("/proc/self/status", "re");
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		sscanf(line, "VmLck: %lu kB", &kib);
+	fclose(f);
+	return kib;
+}
+
+static void memory_may_be_wired(void **state)
+{
+	unsigned long before = locked_kib();
+	struct gmem *m = make_or_skip("4M,wired=on");
+
+	(void)state;
+	assert_int_equal(locked_kib() - before, 4096);
+	assert_true(gmem_resident(m) < MIB(4));
+	assert_memory(m);
+	gmem_destroy(m);
+	assert_int_equal(locked_kib(), before);
+	m = make_or_skip("4M,wired=on,prealloc=on");
+	assert_int_equal(locked_kib() - before, 4096);
+	assert_true(gmem_resident(m) == MIB(4));
+	gmem_destroy(m);
+}
+
+/* In a process of its own, which has given away the right to lock what it likes. */
+static void there_is_a_limit_to_wiring(void **state)
+{
+	const struct rlimit limit = {.rlim_cur = KIB(64), .rlim_max = KIB(64)};
+	const struct gmem_options o = {.size = MIB(2), .wired = true};
+	struct gmem *m;
+	struct err err;
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	assert_true(pid >= 0);
+	if (!pid) {
+		if (setrlimit(RLIMIT_MEMLOCK, &limit) || (!getuid() && setuid(65534)))
+			_exit(2);
+		if (!gmem_create(&m, &o, &err) || m)
+			_exit(3);
+		_exit(!!strcmp(err.text,
+			       "memory.wired: 2 MiB of guest memory are more than the 64 KiB that "
+			       "this process may lock; raise that limit with ulimit -l"));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 2) {
+		print_message("this process cannot lower its limits\n");
+		skip();
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void memory_may_be_merged(void **state)
+{
+	struct gmem *m = make_or_skip("2M,merge=on");
+
+	(void)state;
+	assert_memory(m);
+	gmem_destroy(m);
+}
+
+static unsigned long long huge_pages(const char *what)
+{
+	unsigned long long n = 0;
+	char path[96];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-2048kB/%s", what);
+	f = fopen(path, "re");
+	if (!f) {
+		print_message("this host has no huge pages of 2 MiB\n");
+		skip();
+	}
+	assert_int_equal(fscanf(f, "%llu", &n), 1);
+	fclose(f);
+	return n;
+}
+
+static void memory_may_be_huge_pages(void **state)
+{
+	struct gmem *m = make_or_skip("8M,hugepages=2M");
+	const struct gmem_region *r;
+
+	(void)state;
+	assert_memory(m);
+	assert_shared(m);
+	gmem_regions(m, &r);
+	assert_int_equal((uintptr_t)r[0].hva % MIB(2), 0);
+	gmem_destroy(m);
+	m = make_or_skip("8M,hugepages=2M,prealloc=on,wired=on");
+	assert_true(gmem_resident(m) == MIB(8));
+	gmem_destroy(m);
+}
+
+static void huge_pages_may_be_missing(void **state)
+{
+	unsigned long long all = huge_pages("nr_hugepages"), unused = huge_pages("free_hugepages");
+	struct gmem_options o = {.hugepages = GMEM_HUGEPAGES_2M};
+	struct gmem *m;
+	struct err err;
+	char why[256];
+
+	(void)state;
+	unused -= huge_pages("resv_hugepages");
+	if (huge_pages("nr_overcommit_hugepages")) {
+		print_message("this host makes huge pages as they are asked for\n");
+		skip();
+	}
+	o.size = (unused + 3) * MIB(2);
+	assert_int_equal(gmem_create(&m, &o, &err), -ENOMEM);
+	snprintf(why, sizeof(why),
+		 "memory.hugepages: huge pages of 2M: %llu needed, %llu free, 3 missing; reserve "
+		 "them with echo %llu >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages",
+		 unused + 3, unused, all + 3);
+	assert_string_equal(err.text, why);
+	assert_null(m);
+	/* What was promised on the way was given back. */
+	assert_true(huge_pages("free_hugepages") - huge_pages("resv_hugepages") == unused);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -338,6 +615,15 @@ int main(void)
 		cmocka_unit_test(one_stretch_of_host_memory),
 		cmocka_unit_test(the_host_holds_what_the_guest_has_touched),
 		cmocka_unit_test(any_thread_may_use_it),
+		cmocka_unit_test(options_have_names),
+		cmocka_unit_test(options_that_exclude_one_another),
+		cmocka_unit_test(memory_may_be_shared),
+		cmocka_unit_test(memory_may_be_taken_in_advance),
+		cmocka_unit_test(memory_may_be_wired),
+		cmocka_unit_test(there_is_a_limit_to_wiring),
+		cmocka_unit_test(memory_may_be_merged),
+		cmocka_unit_test(memory_may_be_huge_pages),
+		cmocka_unit_test(huge_pages_may_be_missing),
 	};
 
 	return cmocka_run_group_tests_name("gmem", tests, NULL, NULL);
