@@ -117,8 +117,9 @@ struct fadt {
 	uint64_t hypervisor_vendor;
 } PACKED;
 
-/* Table 5.11. Neither LEGACY_DEVICES (what there is on ISA is in the DSDT) nor 8042. */
+/* Table 5.11. Not LEGACY_DEVICES: what there is on ISA is in the DSDT. */
 enum {
+	BOOT_8042 = 1 << 1,
 	BOOT_VGA_NOT_PRESENT = 1 << 2,
 	BOOT_CMOS_RTC_NOT_PRESENT = 1 << 5,
 };
@@ -339,9 +340,9 @@ static void describe_s5(const struct acpi_fixed *fixed, struct aml *a)
 	aml_end(a);
 }
 
-/* Fills in @fixed on the way. */
+/* Leaves in @notes what devices said of themselves beside AML. */
 static int build_dsdt(struct area *area, const struct acpi_request *req, struct header **dsdt,
-		      struct acpi_fixed *fixed, struct err *err)
+		      struct aml *notes, struct err *err)
 {
 	struct aml a;
 	long len;
@@ -356,8 +357,8 @@ static int build_dsdt(struct area *area, const struct acpi_request *req, struct 
 	describe_cpus(req, &a);
 	describe_devices(req, &a);
 	aml_end(&a);
-	*fixed = a.fixed;
-	describe_s5(fixed, &a);
+	describe_s5(&a.fixed, &a);
+	*notes = a;
 
 	if (!a.fixed_count)
 		return err_set(err, ENODEV,
@@ -387,9 +388,16 @@ static struct gas port(uint16_t at, unsigned int bytes, uint8_t access)
 	};
 }
 
-static struct header *build_fadt(struct area *area, const struct acpi_fixed *fixed, uint32_t facs,
+static uint16_t boot_arch(const struct aml *notes)
+{
+	return (uint16_t)(BOOT_VGA_NOT_PRESENT | (notes->has_8042 ? BOOT_8042 : 0) |
+			  (notes->has_cmos_rtc ? 0 : BOOT_CMOS_RTC_NOT_PRESENT));
+}
+
+static struct header *build_fadt(struct area *area, const struct aml *notes, uint32_t facs,
 				 uint32_t dsdt)
 {
+	const struct acpi_fixed *fixed = &notes->fixed;
 	struct fadt *fadt = area_take(area, sizeof(*fadt), 16);
 
 	if (!fadt)
@@ -412,7 +420,8 @@ static struct header *build_fadt(struct area *area, const struct acpi_fixed *fix
 		/* Latencies that stand for "no C2" and "no C3". */
 		.p_lvl2_lat = 101,
 		.p_lvl3_lat = 1001,
-		.iapc_boot_arch = BOOT_VGA_NOT_PRESENT | BOOT_CMOS_RTC_NOT_PRESENT,
+		.century = notes->century,
+		.iapc_boot_arch = boot_arch(notes),
 		.flags = FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON |
 			 FADT_FIX_RTC | FADT_RESET_REG_SUP | FADT_HEADLESS,
 		.reset_reg = port(fixed->reset, 1, 1),
@@ -535,18 +544,18 @@ static int build(struct area *area, const struct acpi_request *req, struct err *
 	struct rsdp *rsdp = area_take(area, sizeof(*rsdp), 16);
 	uint32_t facs = build_facs(area);
 	const struct header *tables[2];
-	struct acpi_fixed fixed = {0};
+	struct aml notes = {.len = 0};
 	struct header *dsdt;
 	uint64_t xsdt = 0;
 	int ret;
 
-	ret = build_dsdt(area, req, &dsdt, &fixed, err);
+	ret = build_dsdt(area, req, &dsdt, &notes, err);
 	if (ret)
 		return ret;
 	if (!area->full)
-		tables[0] = build_fadt(area, &fixed, facs, (uint32_t)area_gpa(area, dsdt));
+		tables[0] = build_fadt(area, &notes, facs, (uint32_t)area_gpa(area, dsdt));
 	if (!area->full)
-		tables[1] = build_madt(area, req, &fixed);
+		tables[1] = build_madt(area, req, &notes.fixed);
 	if (!area->full)
 		xsdt = build_xsdt(area, tables, ARRAY_SIZE(tables));
 	if (area->full)

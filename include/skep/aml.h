@@ -40,6 +40,9 @@ struct aml {
 	bool failed;
 	unsigned int fixed_count; /* how many devices said that they are the fixed hardware */
 	struct acpi_fixed fixed;  /* the last of them */
+	bool has_8042;
+	bool has_cmos_rtc;
+	uint8_t century;
 };
 
 void aml_init(struct aml *a, void *buf, size_t room);
@@ -66,7 +69,11 @@ void aml_irq(struct aml *a, unsigned int irq); /* ISA: edge, active high, exclus
 void aml_interrupt(struct aml *a, uint32_t gsi, bool level, bool active_low, bool shared);
 void aml_memory32(struct aml *a, uint32_t base, uint32_t len, bool writable);
 
-/* Not AML, but said on the same occasion. */
+/* Not AML, but said on the same occasion, for the FADT. */
 void aml_fixed_hardware(struct aml *a, const struct acpi_fixed *fixed);
+/* There is an 8042, or what acts like one, at ports 60h and 64h. */
+void aml_has_8042(struct aml *a);
+/* There is an MC146818 at port 70h, the century at @century of its memory; 0: nowhere. */
+void aml_has_cmos_rtc(struct aml *a, uint8_t century);
 
 #endif

@@ -348,3 +348,14 @@ void aml_fixed_hardware(struct aml *a, const struct acpi_fixed *fixed)
 	a->fixed_count++;
 	a->fixed = *fixed;
 }
+
+void aml_has_8042(struct aml *a)
+{
+	a->has_8042 = true;
+}
+
+void aml_has_cmos_rtc(struct aml *a, uint8_t century)
+{
+	a->has_cmos_rtc = true;
+	a->century = century;
+}

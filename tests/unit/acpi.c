@@ -54,6 +54,34 @@ DEVICE_CLASS(test_port) = {
 	.describe = port_describe,
 };
 
+static void keyboard_describe(const struct device *dev, struct aml *a)
+{
+	(void)dev;
+	aml_has_8042(a);
+}
+
+DEVICE_CLASS(test_keyboard) = {
+	.name = "test_keyboard",
+	.summary = "an 8042 in name only",
+	.size = sizeof(struct device),
+	.create = port_create,
+	.describe = keyboard_describe,
+};
+
+static void clock_describe(const struct device *dev, struct aml *a)
+{
+	(void)dev;
+	aml_has_cmos_rtc(a, 0x32);
+}
+
+DEVICE_CLASS(test_clock) = {
+	.name = "test_clock",
+	.summary = "an RTC in name only",
+	.size = sizeof(struct device),
+	.create = port_create,
+	.describe = clock_describe,
+};
+
 struct bench {
 	struct rig rig;
 	struct device *devices[3];
@@ -232,6 +260,7 @@ static void fadt(void **state)
 	assert_int_equal(load_le32(t + 64), 0x604);
 	assert_int_equal(load_le32(t + 76), 0x608);
 	assert_memory_equal(t + 88, ((const uint8_t[]){4, 2, 0, 4, 0, 0, 0, 0}), 8);
+	assert_int_equal(t[108], 0);                           /* CENTURY */
 	assert_int_equal(load_le16(t + 109), 1 << 2 | 1 << 5); /* IAPC_BOOT_ARCH */
 	assert_int_equal(load_le32(t + 112), 0x1575);
 	assert_gas(t + 116, 8, 1, 0x60c);
@@ -255,6 +284,22 @@ static void fadt_follows_the_device(void **state)
 	assert_int_equal(load_le32(t + 112), 0x1575 & ~(1 << 8));
 	assert_gas(t + 116, 8, 1, 0xb00c);
 	assert_int_equal(load_le64(t + 208 + 4), 0);
+}
+
+static void fadt_says_what_is_on_isa(void **state)
+{
+	struct bench *b = *state;
+	const uint8_t *t;
+
+	add(b, "pm", "acpi_pm", "");
+	add(b, "kbd", "test_keyboard", "");
+	assert_int_equal(build(b, 1), 0);
+	assert_int_equal(load_le16(get(b, "FACP") + 109), 1 << 1 | 1 << 2 | 1 << 5);
+	add(b, "rtc", "test_clock", "");
+	assert_int_equal(build(b, 1), 0);
+	t = get(b, "FACP");
+	assert_int_equal(load_le16(t + 109), 1 << 1 | 1 << 2);
+	assert_int_equal(t[108], 0x32);
 }
 
 /* Offset of the @nth entry of @type in the MADT, or 0. */
@@ -510,6 +555,7 @@ int main(void)
 		TEST(root),
 		TEST(fadt),
 		TEST_EMPTY(fadt_follows_the_device),
+		TEST_EMPTY(fadt_says_what_is_on_isa),
 		TEST(madt),
 		TEST(madt_has_wide_ids),
 		TEST(has_room_for_many),
