@@ -7,6 +7,7 @@
  * the thread sees kvm->stop before it enters again.
  */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,6 +28,9 @@
 
 #define MSR_IA32_MISC_ENABLE  0x1a0
 #define MSR_IA32_MTRR_DEFTYPE 0x2ff
+
+/* As many as Linux can be built for. */
+#define HOST_CPUS_MAX 8192UL
 
 #define RFLAGS_IF (1U << 9)
 
@@ -201,6 +205,23 @@ static void *vcpu_thread(void *arg)
 	return NULL;
 }
 
+/* From its first instruction on the thread runs on host CPU @cpu; -1: anywhere. */
+static void pin(pthread_attr_t *attr, int cpu)
+{
+	size_t size = CPU_ALLOC_SIZE(HOST_CPUS_MAX);
+	cpu_set_t *set;
+
+	if (cpu < 0)
+		return;
+	set = CPU_ALLOC(HOST_CPUS_MAX);
+	if (!set)
+		return;
+	CPU_ZERO_S(size, set);
+	CPU_SET_S((size_t)cpu, size, set);
+	pthread_attr_setaffinity_np(attr, size, set);
+	CPU_FREE(set);
+}
+
 int vcpu_start(struct vcpu *vcpu, struct err *err)
 {
 	const struct sigaction kick = {.sa_handler = on_kick};
@@ -212,6 +233,7 @@ int vcpu_start(struct vcpu *vcpu, struct err *err)
 	sigaction(KICK_SIGNAL, &kick, NULL);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, VCPU_STACK);
+	pin(&attr, topology_pin(vcpu->kvm->topology, vcpu->id));
 	/* Signals are the control thread's; a vCPU hears of nothing but its kick. */
 	sigfillset(&all);
 	sigdelset(&all, KICK_SIGNAL);

@@ -232,7 +232,8 @@ static int assemble(struct vm *vm, const struct config *config, int kvm_fd, stru
 		close(kvm_fd);
 		return ret;
 	}
-	ret = kvm_create(&vm->kvm, kvm_fd, &vm->machine, &vm->topology, KVM_CHIPS_KERNEL, err);
+	ret = kvm_create(&vm->kvm, kvm_fd, &vm->machine, &vm->topology,
+			 (enum kvm_chips)vm->options.chips, err);
 	if (!ret)
 		ret = vm_take_signals(vm, err);
 	if (!ret)
