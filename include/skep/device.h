@@ -32,6 +32,7 @@ struct worker;
 enum end_kind {
 	END_POWEROFF,     /* the guest powered off */
 	END_CODE,         /* the guest wrote its own code to the exit port */
+	END_PANIC,        /* the guest's kernel panicked and said so */
 	END_RESET,        /* the guest asked for a reset */
 	END_TRIPLE_FAULT, /* a vCPU shut down */
 	END_STUCK,        /* KVM could not go on with the guest */

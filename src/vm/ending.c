@@ -9,10 +9,15 @@ static const struct {
 	const char *word;
 	int status;
 } told[] = {
-	[END_POWEROFF] = {"poweroff", 0}, [END_CODE] = {"code", 0}, /* plus the code */
-	[END_RESET] = {"reset", 104},     [END_TRIPLE_FAULT] = {"triple-fault", 102},
-	[END_STUCK] = {"stuck", 103},     [END_HALTED] = {"hang", 105},
-	[END_USER] = {"user", 0},         [END_TIMEOUT] = {"timeout", 124},
+	[END_POWEROFF] = {"poweroff", 0},
+	[END_CODE] = {"code", 0}, /* plus the code */
+	[END_PANIC] = {"panic", 101},
+	[END_RESET] = {"reset", 104},
+	[END_TRIPLE_FAULT] = {"triple-fault", 102},
+	[END_STUCK] = {"stuck", 103},
+	[END_HALTED] = {"hang", 105},
+	[END_USER] = {"user", 0},
+	[END_TIMEOUT] = {"timeout", 124},
 	[END_SIGNAL] = {"signal", 128}, /* plus its number */
 	[END_HOST] = {"host", 125},
 };
