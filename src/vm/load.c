@@ -8,13 +8,21 @@
 #include "skep/e820.h"
 #include "skep/err.h"
 #include "skep/gmem.h"
+#include "skep/mptable.h"
+#include "skep/smbios.h"
 #include "vm_priv.h"
 
 /* What makes a console appear on the first serial port. */
 #define DEFAULT_APPEND "console=ttyS0"
 
-/* A machine without ACPI's fixed hardware has no tables: its kernel must do without. */
-static int describe(struct vm *vm, uint64_t *rsdp, struct err *err)
+/* The tables share what E820 keeps for the firmware. */
+_Static_assert(ACPI_AREA >= E820_LOW_RAM_END && ACPI_AREA + ACPI_AREA_LEN <= MPTABLE_AREA &&
+		       MPTABLE_AREA + MPTABLE_AREA_LEN <= SMBIOS_AREA &&
+		       SMBIOS_AREA + SMBIOS_AREA_LEN <= E820_HIGH_RAM_BASE,
+	       "no two tables overlap");
+
+/* A machine without ACPI's fixed hardware has no ACPI: its kernel must do with the MP table. */
+static int describe_acpi(struct vm *vm, uint64_t *rsdp, struct err *err)
 {
 	uint32_t apic_ids[TOPOLOGY_CPUS_MAX];
 	const struct acpi_request req = {
@@ -30,6 +38,28 @@ static int describe(struct vm *vm, uint64_t *rsdp, struct err *err)
 		apic_ids[i] = topology_apic_id(&vm->topology, i);
 	ret = acpi_build(&req, rsdp, err);
 	return ret == -ENODEV ? 0 : ret;
+}
+
+static int describe(struct vm *vm, uint64_t *rsdp, struct err *err)
+{
+	const struct mptable_request mp = {
+		.mem = vm->machine.mem,
+		.topology = &vm->topology,
+		.lapic = ACPI_LAPIC_AT,
+		.ioapic = ACPI_IOAPIC_AT,
+	};
+	const struct smbios_request smbios = {
+		.mem = vm->machine.mem,
+		.topology = &vm->topology,
+		.version = SKEP_VERSION,
+	};
+	int ret = describe_acpi(vm, rsdp, err);
+
+	if (!ret)
+		ret = mptable_build(&mp, err);
+	if (!ret)
+		ret = smbios_build(&smbios, err);
+	return ret;
 }
 
 int vm_load(struct vm *vm, struct err *err)
