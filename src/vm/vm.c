@@ -2,7 +2,6 @@
 /*
  * A machine assembled from its options, and taken apart.
  */
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/sysinfo.h>
@@ -265,8 +264,7 @@ int vm_create(struct vm **out, const struct config *config, int kvm_fd, struct l
 		vm_destroy(vm);
 		return ret;
 	}
-	/* What only assembly needed goes back to the host: a machine lives longer than that. */
-	malloc_trim(0);
+	vm_trim();
 	*out = vm;
 	return 0;
 }

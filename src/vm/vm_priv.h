@@ -63,6 +63,9 @@ struct vm {
 /* load.c: tables and kernel into memory, vCPU 0 to its entry. Again at each reset. */
 int vm_load(struct vm *vm, struct err *err);
 
+/* trim.c: a machine lives much longer than its assembly. */
+void vm_trim(void);
+
 /* life.c */
 void vm_end(struct machine *m, const struct ending *ending);
 void vm_on_ended(struct post *post);
