@@ -50,6 +50,7 @@ struct subject {
 	unsigned int package;      /* CPUs in a socket */
 	unsigned int package_bits; /* that number them in an APIC id */
 	bool amd;
+	bool extended_ids; /* there is a leaf 8000001Eh */
 	bool tsc_deadline;
 };
 
@@ -130,6 +131,10 @@ static void patch_extended(struct kvm_cpuid_entry2 *e, const struct subject *s)
 	case 0x80000001:
 		e->ecx &= ~(ECX_PERFCTR_CORE | ECX_PERFCTR_NB | ECX_PERFCTR_LLC);
 		set_field(&e->ecx, ECX_CMP_LEGACY, 1, s->amd && s->package > 1);
+		/* A promise of leaves 8000001Dh and 1Eh, no ability of the host's: without it
+		 * guests take threads for cores. */
+		if (s->amd && s->t->threads > 1 && s->extended_ids)
+			e->ecx |= ECX_TOPOEXT;
 		break;
 	case 0x80000007:
 		e->eax = e->ebx = e->ecx = 0;
@@ -202,14 +207,11 @@ static void add_missing(struct kvm_cpuid2 *c, uint32_t function, uint32_t index,
 /* KVM may leave out what is empty on the host. Leaves 0Bh and 1Fh end with an empty subleaf. */
 static void complete(struct kvm_cpuid2 *c)
 {
-	const struct kvm_cpuid_entry2 *features = find(c, 0x80000001, 0);
-
 	for (uint32_t index = 0; index < 3; index++) {
 		add_missing(c, 0xb, index, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
 		add_missing(c, 0x1f, index, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
 	}
-	if (features && features->ecx & ECX_TOPOEXT)
-		add_missing(c, 0x8000001e, 0, 0);
+	add_missing(c, 0x8000001e, 0, 0);
 }
 
 /* AMD's leaves are Hygon's too. */
@@ -229,7 +231,7 @@ static bool is_amd(struct kvm_cpuid2 *c)
 void cpuid_patch(struct kvm_cpuid2 *c, const struct topology *t, unsigned int cpu,
 		 bool tsc_deadline)
 {
-	const struct subject s = {
+	struct subject s = {
 		.t = t,
 		.place = topology_place(t, cpu),
 		.apic_id = topology_apic_id(t, cpu),
@@ -240,6 +242,7 @@ void cpuid_patch(struct kvm_cpuid2 *c, const struct topology *t, unsigned int cp
 	};
 
 	complete(c);
+	s.extended_ids = find(c, 0x8000001e, 0);
 	for (uint32_t i = 0; i < c->nent; i++)
 		patch(&c->entries[i], &s);
 }

@@ -196,6 +196,29 @@ static void amd_topology(void **state)
 	free(x.c);
 }
 
+/* Leaf 8000001Eh is for all to read where a core has threads, even if the host's cores do not. */
+static void an_amd_host_without_threads(void **state)
+{
+	struct table x = make(amd, 1, 2, 2);
+	struct kvm_cpuid_entry2 *e;
+
+	(void)state;
+	for (e = x.c->entries; e->function != 0x80000001; e++)
+		;
+	e->ecx &= ~(1U << 22);
+	cpuid_patch(x.c, &x.t, 3, false);
+	assert_int_equal(e->ecx >> 22 & 1, 1);
+	assert_leaf(&x, 0x8000001e, 0, 3, 0x101, 0, 0);
+	free(x.c);
+	x = make(amd, 1, 4, 1);
+	for (e = x.c->entries; e->function != 0x80000001; e++)
+		;
+	e->ecx &= ~(1U << 22);
+	cpuid_patch(x.c, &x.t, 3, false);
+	assert_int_equal(e->ecx >> 22 & 1, 0);
+	free(x.c);
+}
+
 static void one_amd_cpu(void **state)
 {
 	struct table x = make(amd, 1, 1, 1);
@@ -354,6 +377,7 @@ int main(void)
 		cmocka_unit_test(one_cpu),
 		cmocka_unit_test(intel_topology),
 		cmocka_unit_test(amd_topology),
+		cmocka_unit_test(an_amd_host_without_threads),
 		cmocka_unit_test(one_amd_cpu),
 		cmocka_unit_test(many_cpus),
 		cmocka_unit_test(policy),
