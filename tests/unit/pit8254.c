@@ -150,292 +150,81 @@ static void expect(struct bench *b, unsigned int counter, int ce, int level, con
 			 status >> 7, (unsigned int)ce, level);
 }
 
-/* The timing diagrams of the data sheet */
-
-#define G0 0x100 /* GATE falls in front of the pulse */
-#define G1 0x200 /* GATE rises */
-#define GP 0x400 /* GATE rises, and falls at once */
-#define W  0x800 /* a count is written: the low byte */
-
-struct diagram {
+/*
+ * The timing diagrams of the data sheet. Each word is a CLK pulse: what happens in front of it (w5:
+ * a count of 5 is written; + and -: GATE rises, falls; !: both), a colon, and behind the pulse CE,
+ * or ? where nobody looks, and OUT: ^ high, _ low.
+ */
+static const struct diagram {
 	const char *name;
 	uint8_t mode;
 	bool gate;
-	/* What happens in front of each pulse, then CE (-1: not looked at) and OUT behind it. */
-	struct {
-		unsigned int event;
-		int ce;
-		int out;
-	} step[24];
+	const char *steps;
+} diagrams[] = {
+	{"mode 0", 0, true, "w4:4_ 3_ 2_ 1_ 0^ ff^ fe^ w2:2_ 1_ 0^ ff^"},
+	{"mode 0, gate", 0, true, "w3:3_ 2_ -:2_ 2_ +:1_ 0^ -:0^ 0^ w2:2_ 2_ +:1_ 0^"},
+	{"mode 0, new count", 0, true, "w3:3_ 2_ w2:2_ 1_ 0^ ff^"},
+	{"mode 0, count 1", 0, true, "w1:1_ 0^ ff^"},
+	{"mode 1", 1, false, "w3:?^ ?^ +:3_ 2_ 1_ 0^ ff^ -:fe^ !:3_ 2_ 1_ 0^"},
+	{"mode 1, triggered anew", 1, false, "w3:?^ !:3_ 2_ !:3_ 2_ 1_ 0^"},
+	{"mode 1, new count", 1, false, "w2:?^ !:2_ w4:1_ 0^ ff^ !:4_ 3_ 2_ 1_ 0^"},
+	{"mode 2", 2, true, "w3:3^ 2^ 1_ 3^ 2^ 1_ 3^"},
+	{"mode 2, gate", 2, true, "w3:3^ 2^ -:2^ 2^ +:3^ 2^ 1_ -:1^ 1^ +:3^ -:3^"},
+	{"mode 2, new count", 2, true, "w4:4^ 3^ w5:2^ 1_ 5^ 4^ 3^ 2^ 1_ 5^"},
+	{"mode 2, new count and trigger", 2, true, "w6:6^ w3:5^ -:5^ +:3^ 2^ 1_ 3^"},
+	{"mode 2, written without gate", 2, false, "w3:3^ 3^ +:3^ 2^ 1_"},
+	{"mode 2, count 1: no edges", 2, true, "w1:1_ 1_ 1_ w2:2^ 1_ 2^"},
+	{"mode 3, even", 3, true, "w4:4^ 2^ 4_ 2_ 4^ 2^ 4_"},
+	{"mode 3, odd", 3, true, "w5:4^ 2^ 0^ 4_ 2_ 4^ 2^ 0^ 4_"},
+	{"mode 3, gate", 3, true, "w4:4^ 2^ 4_ -:4^ 4^ +:4^ 2^ 4_"},
+	{"mode 3, new count at the end of a half", 3, true,
+	 "w6:6^ w3:4^ 2^ 2_ 2^ 0^ 2_ w4:4^ 2^ 4_"},
+	{"mode 3, count 2", 3, true, "w2:2^ 2_ 2^ 2_"},
+	{"mode 3, count 1: no edges", 3, true, "w1:0^ 0^ 0^"},
+	{"mode 4", 4, true, "w3:3^ 2^ 1^ 0_ ff^ fe^ w1:1^ 0_ ff^"},
+	{"mode 4, gate", 4, true, "w2:2^ -:2^ 2^ +:1^ 0_ -:0^ +:ff^"},
+	{"mode 4, new count", 4, true, "w3:3^ 2^ w2:2^ 1^ 0_ w2:2^ 1^ 0_ ff^"},
+	{"mode 5", 5, false, "w3:?^ ?^ !:3^ 2^ 1^ 0_ ff^ +:3^ 2^ -:1^ 0_ ff^"},
+	{"mode 5, triggered anew, new count", 5, false, "w3:?^ !:3^ 2^ !:3^ w5:2^ 1^ !:5^ 4^"},
+	{"mode 6 is 2", 6, true, "w2:2^ 1_ 2^"},
+	{"mode 7 is 3", 7, true, "w5:4^ 2^ 0^ 4_"},
 };
 
-/* OUT ends a diagram as 2. */
-static const struct diagram diagrams[] = {
-	{"mode 0",
-	 0,
-	 true,
-	 {{W | 4, 4, 0},
-	  {0, 3, 0},
-	  {0, 2, 0},
-	  {0, 1, 0},
-	  {0, 0, 1},
-	  {0, 0xff, 1},
-	  {0, 0xfe, 1},
-	  {W | 2, 2, 0},
-	  {0, 1, 0},
-	  {0, 0, 1},
-	  {0, 0xff, 1},
-	  {0, 0, 2}}},
-	{"mode 0, gate",
-	 0,
-	 true,
-	 {{W | 3, 3, 0},
-	  {0, 2, 0},
-	  {G0, 2, 0},
-	  {0, 2, 0},
-	  {G1, 1, 0},
-	  {0, 0, 1},
-	  {G0, 0, 1},
-	  {0, 0, 1},
-	  {W | 2, 2, 0},
-	  {0, 2, 0},
-	  {G1, 1, 0},
-	  {0, 0, 1},
-	  {0, 0, 2}}},
-	{"mode 0, new count",
-	 0,
-	 true,
-	 {{W | 3, 3, 0}, {0, 2, 0}, {W | 2, 2, 0}, {0, 1, 0}, {0, 0, 1}, {0, 0xff, 1}, {0, 0, 2}}},
-	{"mode 0, count 1", 0, true, {{W | 1, 1, 0}, {0, 0, 1}, {0, 0xff, 1}, {0, 0, 2}}},
-	{"mode 1",
-	 1,
-	 false,
-	 {{W | 3, -1, 1},
-	  {0, -1, 1},
-	  {G1, 3, 0},
-	  {0, 2, 0},
-	  {0, 1, 0},
-	  {0, 0, 1},
-	  {0, 0xff, 1},
-	  {G0, 0xfe, 1},
-	  {GP, 3, 0},
-	  {0, 2, 0},
-	  {0, 1, 0},
-	  {0, 0, 1},
-	  {0, 0, 2}}},
-	{"mode 1, triggered anew",
-	 1,
-	 false,
-	 {{W | 3, -1, 1},
-	  {GP, 3, 0},
-	  {0, 2, 0},
-	  {GP, 3, 0},
-	  {0, 2, 0},
-	  {0, 1, 0},
-	  {0, 0, 1},
-	  {0, 0, 2}}},
-	{"mode 1, new count",
-	 1,
-	 false,
-	 {{W | 2, -1, 1},
-	  {GP, 2, 0},
-	  {W | 4, 1, 0},
-	  {0, 0, 1},
-	  {0, 0xff, 1},
-	  {GP, 4, 0},
-	  {0, 3, 0},
-	  {0, 2, 0},
-	  {0, 1, 0},
-	  {0, 0, 1},
-	  {0, 0, 2}}},
-	{"mode 2",
-	 2,
-	 true,
-	 {{W | 3, 3, 1},
-	  {0, 2, 1},
-	  {0, 1, 0},
-	  {0, 3, 1},
-	  {0, 2, 1},
-	  {0, 1, 0},
-	  {0, 3, 1},
-	  {0, 0, 2}}},
-	{"mode 2, gate",
-	 2,
-	 true,
-	 {{W | 3, 3, 1},
-	  {0, 2, 1},
-	  {G0, 2, 1},
-	  {0, 2, 1},
-	  {G1, 3, 1},
-	  {0, 2, 1},
-	  {0, 1, 0},
-	  {G0, 1, 1},
-	  {0, 1, 1},
-	  {G1, 3, 1},
-	  {G0, 3, 1},
-	  {0, 0, 2}}},
-	{"mode 2, new count",
-	 2,
-	 true,
-	 {{W | 4, 4, 1},
-	  {0, 3, 1},
-	  {W | 5, 2, 1},
-	  {0, 1, 0},
-	  {0, 5, 1},
-	  {0, 4, 1},
-	  {0, 3, 1},
-	  {0, 2, 1},
-	  {0, 1, 0},
-	  {0, 5, 1},
-	  {0, 0, 2}}},
-	{"mode 2, new count and trigger",
-	 2,
-	 true,
-	 {{W | 6, 6, 1},
-	  {W | 3, 5, 1},
-	  {G0, 5, 1},
-	  {G1, 3, 1},
-	  {0, 2, 1},
-	  {0, 1, 0},
-	  {0, 3, 1},
-	  {0, 0, 2}}},
-	{"mode 2, written without gate",
-	 2,
-	 false,
-	 {{W | 3, 3, 1}, {0, 3, 1}, {G1, 3, 1}, {0, 2, 1}, {0, 1, 0}, {0, 0, 2}}},
-	{"mode 2, count 1: no edges",
-	 2,
-	 true,
-	 {{W | 1, 1, 0}, {0, 1, 0}, {0, 1, 0}, {W | 2, 2, 1}, {0, 1, 0}, {0, 2, 1}, {0, 0, 2}}},
-	{"mode 3, even",
-	 3,
-	 true,
-	 {{W | 4, 4, 1},
-	  {0, 2, 1},
-	  {0, 4, 0},
-	  {0, 2, 0},
-	  {0, 4, 1},
-	  {0, 2, 1},
-	  {0, 4, 0},
-	  {0, 0, 2}}},
-	{"mode 3, odd",
-	 3,
-	 true,
-	 {{W | 5, 4, 1},
-	  {0, 2, 1},
-	  {0, 0, 1},
-	  {0, 4, 0},
-	  {0, 2, 0},
-	  {0, 4, 1},
-	  {0, 2, 1},
-	  {0, 0, 1},
-	  {0, 4, 0},
-	  {0, 0, 2}}},
-	{"mode 3, gate",
-	 3,
-	 true,
-	 {{W | 4, 4, 1},
-	  {0, 2, 1},
-	  {0, 4, 0},
-	  {G0, 4, 1},
-	  {0, 4, 1},
-	  {G1, 4, 1},
-	  {0, 2, 1},
-	  {0, 4, 0},
-	  {0, 0, 2}}},
-	{"mode 3, new count at the end of a half",
-	 3,
-	 true,
-	 {{W | 6, 6, 1},
-	  {W | 3, 4, 1},
-	  {0, 2, 1},
-	  {0, 2, 0},
-	  {0, 2, 1},
-	  {0, 0, 1},
-	  {0, 2, 0},
-	  {W | 4, 4, 1},
-	  {0, 2, 1},
-	  {0, 4, 0},
-	  {0, 0, 2}}},
-	{"mode 3, count 2", 3, true, {{W | 2, 2, 1}, {0, 2, 0}, {0, 2, 1}, {0, 2, 0}, {0, 0, 2}}},
-	{"mode 3, count 1: no edges", 3, true, {{W | 1, 0, 1}, {0, 0, 1}, {0, 0, 1}, {0, 0, 2}}},
-	{"mode 4",
-	 4,
-	 true,
-	 {{W | 3, 3, 1},
-	  {0, 2, 1},
-	  {0, 1, 1},
-	  {0, 0, 0},
-	  {0, 0xff, 1},
-	  {0, 0xfe, 1},
-	  {W | 1, 1, 1},
-	  {0, 0, 0},
-	  {0, 0xff, 1},
-	  {0, 0, 2}}},
-	{"mode 4, gate",
-	 4,
-	 true,
-	 {{W | 2, 2, 1},
-	  {G0, 2, 1},
-	  {0, 2, 1},
-	  {G1, 1, 1},
-	  {0, 0, 0},
-	  {G0, 0, 1},
-	  {G1, 0xff, 1},
-	  {0, 0, 2}}},
-	{"mode 4, new count",
-	 4,
-	 true,
-	 {{W | 3, 3, 1},
-	  {0, 2, 1},
-	  {W | 2, 2, 1},
-	  {0, 1, 1},
-	  {0, 0, 0},
-	  {W | 2, 2, 1},
-	  {0, 1, 1},
-	  {0, 0, 0},
-	  {0, 0xff, 1},
-	  {0, 0, 2}}},
-	{"mode 5",
-	 5,
-	 false,
-	 {{W | 3, -1, 1},
-	  {0, -1, 1},
-	  {GP, 3, 1},
-	  {0, 2, 1},
-	  {0, 1, 1},
-	  {0, 0, 0},
-	  {0, 0xff, 1},
-	  {G1, 3, 1},
-	  {0, 2, 1},
-	  {G0, 1, 1},
-	  {0, 0, 0},
-	  {0, 0xff, 1},
-	  {0, 0, 2}}},
-	{"mode 5, triggered anew, new count",
-	 5,
-	 false,
-	 {{W | 3, -1, 1},
-	  {GP, 3, 1},
-	  {0, 2, 1},
-	  {GP, 3, 1},
-	  {W | 5, 2, 1},
-	  {0, 1, 1},
-	  {GP, 5, 1},
-	  {0, 4, 1},
-	  {0, 0, 2}}},
-	{"mode 6 is 2", 6, true, {{W | 2, 2, 1}, {0, 1, 0}, {0, 2, 1}, {0, 0, 2}}},
-	{"mode 7 is 3", 7, true, {{W | 5, 4, 1}, {0, 2, 1}, {0, 0, 1}, {0, 4, 0}, {0, 0, 2}}},
-};
-
-static void do_event(struct bench *b, unsigned int event)
+static const char *do_events(struct bench *b, const char *word)
 {
-	if (event & W)
-		out(b, 0x42, (uint8_t)event);
-	if (event & (G1 | GP))
-		out(b, GATE, GATE_2);
-	if (event & (G0 | GP))
-		out(b, GATE, 0);
+	if (!strchr(word, ':') || strcspn(word, ":") > strcspn(word, " "))
+		return word;
+	for (; *word != ':'; word++) {
+		if (*word == 'w')
+			out(b, 0x42, (uint8_t)(*++word - '0'));
+		if (*word == '+' || *word == '!')
+			out(b, GATE, GATE_2);
+		if (*word == '-' || *word == '!')
+			out(b, GATE, 0);
+	}
+	return word + 1;
+}
+
+static void run_diagram(struct bench *b, const struct diagram *d)
+{
+	const char *word = d->steps;
+
+	for (unsigned int at = 1; *word; at++) {
+		char *end = NULL;
+		int ce = -1;
+
+		word = do_events(b, word);
+		pulses(b, 1);
+		if (*word == '?') {
+			word++;
+		} else {
+			ce = (int)strtol(word, &end, 16);
+			word = end;
+		}
+		expect(b, 2, ce, *word == '^', d->name, at);
+		assert_int_equal(!!(in(b, GATE) & OUT_2), *word == '^');
+		word += strspn(word, "^_ ");
+	}
 }
 
 static void timing_diagrams(void **state)
@@ -448,12 +237,7 @@ static void timing_diagrams(void **state)
 		out(b, GATE, d->gate ? GATE_2 : 0);
 		out(b, CONTROL, WORD(2, LSB, d->mode));
 		assert_int_equal(status_of(b, 2), (d->mode ? 0xc0 : 0x40) | 1 << 4 | d->mode << 1);
-		for (unsigned int s = 0; d->step[s].out != 2; s++) {
-			do_event(b, d->step[s].event);
-			pulses(b, 1);
-			expect(b, 2, d->step[s].ce, d->step[s].out, d->name, s + 1);
-			assert_int_equal(!!(in(b, GATE) & OUT_2), d->step[s].out);
-		}
+		run_diagram(b, d);
 	}
 }
 
