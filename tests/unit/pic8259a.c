@@ -548,6 +548,81 @@ static void refuses_what_cannot_be(void **state)
 	assert_int_equal(acknowledge(b), 0x2c);
 }
 
+/* Changes one element of a state as a file could have it. */
+static uint8_t poke(struct bench *b, const char *name, unsigned int chip, uint8_t value)
+{
+	const struct state_table *t = b->pic->class->state;
+
+	for (uint32_t i = 0; i < t->count; i++) {
+		uint8_t *at = (uint8_t *)device_state(b->pic) + t->fields[i].offset + chip,
+			was = *at;
+
+		if (strcmp(t->fields[i].name, name))
+			continue;
+		*at = value;
+		return was;
+	}
+	fail_msg("there is no %s", name);
+	return 0;
+}
+
+/* What no sequence of accesses leads to: here, with edge-triggered inputs, fully programmed. */
+static void refuses_each_of_these(void **state)
+{
+	struct bench *b = *state;
+	static const struct {
+		const char *field;
+		unsigned int chip;
+		uint8_t value;
+	} cases[] = {
+		{"wires", 0, 0x04},   {"edges", 0, 0x04}, {"base", 0, 0x21}, {"lowest", 1, 8},
+		{"elcr", 0, 0x01},    {"elcr", 1, 0x20},  {"icw1", 0, 0x11}, {"icw4", 1, 0x21},
+		{"control", 0, 0x10}, {"stage", 1, 5},    {"stage", 0, 0},   {"icw1", 0, 0x00},
+		{"elcr", 0, 0x08},    {"icw1", 1, 0x09},  {"stage", 1, 2},
+	};
+	uint8_t was;
+
+	start(b, 0x01, 0x01);
+	/* An edge that waits, one in service. */
+	run(b, "+3 +9 @29 -3 -9 +10");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		device_lock(b->pic);
+		was = poke(b, cases[i].field, cases[i].chip, cases[i].value);
+		if (b->pic->class->loaded(b->pic, &b->rig.err) != -EPROTO)
+			fail_msg("%s %#x was taken", cases[i].field, cases[i].value);
+		poke(b, cases[i].field, cases[i].chip, was);
+		assert_int_equal(b->pic->class->loaded(b->pic, &b->rig.err), 0);
+		device_unlock(b->pic);
+		assert_non_null(strstr(b->rig.err.text, cases[i].chip ? "slave's" : "master's"));
+	}
+}
+
+/* Sequences that skip a word never wait for it, and know no ICW4 before their end. */
+static void refuses_stages_that_are_skipped(void **state)
+{
+	struct bench *b = *state;
+
+	rig_out8(&b->rig, MASTER, 0x12);
+	device_lock(b->pic);
+	poke(b, "stage", 0, 2);
+	assert_int_equal(b->pic->class->loaded(b->pic, &b->rig.err), -EPROTO);
+	poke(b, "stage", 0, 3);
+	assert_int_equal(b->pic->class->loaded(b->pic, &b->rig.err), -EPROTO);
+	poke(b, "stage", 0, 4);
+	assert_int_equal(b->pic->class->loaded(b->pic, &b->rig.err), 0);
+	poke(b, "icw4", 0, 1);
+	assert_int_equal(b->pic->class->loaded(b->pic, &b->rig.err), -EPROTO);
+	poke(b, "icw4", 0, 0);
+	poke(b, "stage", 0, 0);
+	assert_int_equal(b->pic->class->loaded(b->pic, &b->rig.err), -EPROTO);
+	poke(b, "icw1", 0, 0);
+	assert_int_equal(b->pic->class->loaded(b->pic, &b->rig.err), 0);
+	poke(b, "base", 0, 8);
+	assert_int_equal(b->pic->class->loaded(b->pic, &b->rig.err), -EPROTO);
+	device_unlock(b->pic);
+	reset(b);
+}
+
 /* At random */
 
 struct chip {
@@ -918,6 +993,8 @@ int main(void)
 		ON_A_BENCH(is_there_once),
 		ON_A_BENCH(takes_a_restored_wire_for_no_edge),
 		ON_A_BENCH(refuses_what_cannot_be),
+		ON_A_BENCH(refuses_each_of_these),
+		ON_A_BENCH(refuses_stages_that_are_skipped),
 		ON_A_BENCH(agrees_with_a_model),
 		ON_A_BENCH(survives_hostile_writes),
 	};
