@@ -240,9 +240,9 @@ static unsigned int stroke(uint8_t *codes, char c)
 
 	if (ctrl) {
 		c = (char)(c + 0x40);
-		key = key_of(c);
 		if (c >= 'A' && c <= 'Z')
-			c = key->plain;
+			c = (char)(c - 'A' + 'a');
+		key = key_of(c);
 	}
 	if (!key)
 		return 0;
