@@ -419,6 +419,7 @@ DEVICE_CLASS(ioapic) = {
 	.options = ioapic_options,
 	.options_offset = offsetof(struct ioapic, options),
 	.lock_rank = LOCK_CHIP,
+	.split_only = true,
 	.state = &ioapic_state,
 	.state_offset = offsetof(struct ioapic, state),
 	.create = ioapic_create,

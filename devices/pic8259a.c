@@ -496,6 +496,7 @@ DEVICE_CLASS(pic8259a) = {
 	.summary = "8259A interrupt controllers of a PC, master and slave",
 	.size = sizeof(struct pic),
 	.lock_rank = LOCK_CHIP,
+	.split_only = true,
 	.state = &pic_state,
 	.state_offset = offsetof(struct pic, state),
 	.create = pic_create,
