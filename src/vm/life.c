@@ -27,9 +27,13 @@ void vm_end(struct machine *m, const struct ending *ending)
 {
 	struct vm *vm = container_of(m, struct vm, machine);
 
-	if (atomic_exchange(&vm->ending_taken, true))
+	/* A reset that the machine goes through is no ending, and keeps none out. */
+	if (ending->kind == END_RESET && vm->options.on_reset == ON_RESET_REBOOT)
+		atomic_store(&vm->reset_asked, true);
+	else if (!atomic_exchange(&vm->ending_taken, true))
+		vm->ending = *ending;
+	else
 		return;
-	vm->ending = *ending;
 	kvm_hold(vm->kvm);
 	worker_post(m->control, &vm->ended);
 }
@@ -145,8 +149,6 @@ static int reset(struct vm *vm, struct err *err)
 	if (!ret)
 		ret = vm_load(vm, err);
 	vm->report.resets++;
-	vm->ending = (struct ending){0};
-	atomic_store(&vm->ending_taken, false);
 	return ret;
 }
 
@@ -154,8 +156,9 @@ static int run_through_resets(struct vm *vm, struct err *err)
 {
 	int ret = run_once(vm, err);
 
-	while (!ret && vm->ending.kind == END_RESET && vm->options.on_reset == ON_RESET_REBOOT) {
-		ret = reset(vm, err);
+	while (!ret && !atomic_load(&vm->ending_taken)) {
+		if (atomic_exchange(&vm->reset_asked, false))
+			ret = reset(vm, err);
 		if (!ret)
 			ret = run_once(vm, err);
 	}

@@ -42,6 +42,7 @@ struct vm {
 	struct boot_image *initrds[INITRDS_MAX];
 	unsigned int initrd_count;
 
+	atomic_bool reset_asked;  /* by the guest, and the machine is to go through it */
 	atomic_bool ending_taken; /* somebody writes the ending */
 	struct ending ending;     /* read on the control thread, behind ended */
 	struct post ended;
