@@ -713,6 +713,7 @@ static void rtc_describe(const struct device *dev, struct aml *aml)
 	aml_irq(aml, RTC_GSI);
 	aml_end(aml);
 	aml_end(aml);
+	aml_has_cmos_rtc(aml, CMOS_CENTURY);
 }
 
 DEVICE_CLASS(rtc146818) = {

@@ -621,6 +621,7 @@ static void alarm_as_the_bytes_say(void **state)
 /* The host's timer, in real time: whether there is a deadline, never when. */
 static void wakes_nobody_without_reason(void **state)
 {
+	const struct timespec a_while = {.tv_nsec = 1000000};
 	static struct bench b;
 	struct vtime *manual;
 
@@ -657,6 +658,15 @@ static void wakes_nobody_without_reason(void **state)
 	assert_true(DEADLINE());
 	put(&b, B, PIE | H24);
 	assert_false(DEADLINE());
+	/* A guest that does not read register C. */
+	put(&b, A, 0x23);
+	assert_true(DEADLINE());
+	nanosleep(&a_while, NULL);
+	vtime_run(b.rig.machine.time);
+	assert_true(b.rig.level[IRQ]);
+	assert_false(DEADLINE());
+	assert_int_equal(get(&b, C), PF | ANY);
+	assert_true(DEADLINE());
 	device_destroy(b.rtc);
 	assert_false(DEADLINE());
 #undef DEADLINE
@@ -925,6 +935,8 @@ static void describes_itself(void **state)
 	assert_non_null(memmem(buf, aml.len, "\x41\xd0\x0b\x00", 4));
 	assert_non_null(memmem(buf, aml.len, "\x47\x01\x70\x00\x70\x00", 6));
 	assert_non_null(memmem(buf, aml.len, "\x22\x00\x01", 3));
+	assert_true(aml.has_cmos_rtc);
+	assert_int_equal(aml.century, CENTURY);
 }
 
 #define WITH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
