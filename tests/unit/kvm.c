@@ -29,7 +29,7 @@
 #define GDT_GPA   0x800
 #define END_PORT  0xe0
 #define BELL_PORT 0xe4
-#define PATIENCE  (20 * NS_PER_S)
+#define PATIENCE  (50 * NS_PER_S)
 
 static const struct gmem_options memory = {.size = MIB(2)};
 static const struct topology one_cpu = {.cpus = 1, .sockets = 1, .cores = 1, .threads = 1};
