@@ -797,6 +797,7 @@ DEVICE_CLASS(pit8254) = {
 	.size = sizeof(struct pit),
 	.options = pit_options,
 	.options_offset = offsetof(struct pit, options),
+	.split_only = true,
 	.state = &pit_state,
 	.state_offset = offsetof(struct pit, state),
 	.create = pit_create,
