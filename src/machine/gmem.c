@@ -112,23 +112,24 @@ static int check_options(const struct gmem_options *o, struct err *err)
 	return 0;
 }
 
-/* A number that the host tells of its huge pages of @size. */
-static int read_huge(uint64_t size, const char *what, uint64_t *value)
+/* A number that the host tells of its huge pages of @size; false when it does not. */
+static bool read_huge(uint64_t size, const char *what, uint64_t *value)
 {
-	char path[96];
-	unsigned long long v = 0;
+	char path[96], text[32];
+	bool read;
 	FILE *f;
-	int n;
 
+	*value = 0;
 	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%llukB/%s",
 		 (unsigned long long)(size >> 10), what);
 	f = fopen(path, "re");
 	if (!f)
-		return -errno;
-	n = fscanf(f, "%llu", &v);
+		return false;
+	read = fgets(text, sizeof(text), f);
 	fclose(f);
-	*value = v;
-	return n == 1 ? 0 : -EIO;
+	if (read)
+		*value = strtoull(text, NULL, 10);
+	return read;
 }
 
 /* @have: bytes that this memory has already been promised. */
@@ -138,8 +139,8 @@ static int no_huge_pages(const struct gmem_options *o, uint64_t have, int errnum
 	const char *name = page_kinds[o->hugepages].name;
 	uint64_t all, unused, promised;
 
-	if (read_huge(size, "nr_hugepages", &all) || read_huge(size, "free_hugepages", &unused) ||
-	    read_huge(size, "resv_hugepages", &promised))
+	if (!read_huge(size, "nr_hugepages", &all) || !read_huge(size, "free_hugepages", &unused) ||
+	    !read_huge(size, "resv_hugepages", &promised))
 		return err_set(err, errnum, "memory.hugepages: this host has no huge pages of %s",
 			       name);
 	unused = unused - MIN(unused, promised) + have / size;

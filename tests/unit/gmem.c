@@ -328,7 +328,7 @@ static void any_thread_may_use_it(void **state)
 
 static struct gmem_options read_options(const char *pairs)
 {
-	struct gmem_options o;
+	struct gmem_options o = {0};
 	struct config *c = config_new();
 	struct err err;
 
@@ -480,7 +480,8 @@ static unsigned long locked_kib(void)
 
 	assert_non_null(f);
 	while (fgets(line, sizeof(line), f))
-		sscanf(line, "VmLck: %lu kB", &kib);
+		if (!strncmp(line, "VmLck:", 6))
+			kib = strtoul(line + 6, NULL, 10);
 	fclose(f);
 	return kib;
 }
@@ -543,8 +544,7 @@ static void memory_may_be_merged(void **state)
 
 static unsigned long long huge_pages(const char *what)
 {
-	unsigned long long n = 0;
-	char path[96];
+	char path[96], text[32] = "";
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-2048kB/%s", what);
@@ -553,9 +553,9 @@ static unsigned long long huge_pages(const char *what)
 		print_message("this host has no huge pages of 2 MiB\n");
 		skip();
 	}
-	assert_int_equal(fscanf(f, "%llu", &n), 1);
+	assert_non_null(fgets(text, sizeof(text), f));
 	fclose(f);
-	return n;
+	return strtoull(text, NULL, 10);
 }
 
 static void memory_may_be_huge_pages(void **state)

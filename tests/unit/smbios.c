@@ -88,7 +88,7 @@ static const char *string(const uint8_t *s, size_t offset)
 
 static void walk(struct bench *b)
 {
-	uint16_t handles[1024];
+	uint16_t handles[1024] = {0};
 	const uint8_t *s = b->table;
 
 	while (s < b->table + b->len) {

@@ -12,7 +12,7 @@
 
 static int init(struct topology *t, struct err *err, const char *pairs)
 {
-	struct topology_options options;
+	struct topology_options options = {0};
 	struct config *c = config_new();
 	int ret;
 
