@@ -797,6 +797,7 @@ static void i8042_destroy(struct device *dev)
 static void i8042_describe(const struct device *dev, struct aml *aml)
 {
 	(void)dev;
+	aml_has_8042(aml);
 	aml_device(aml, "KBD_");
 	aml_name(aml, "_HID");
 	aml_eisa_id(aml, "PNP0303");
