@@ -37,10 +37,10 @@ finish() {
 	wait $! || status=$?
 }
 
-# await FILE PATTERN : until the guest has said it.
+# await FILE PATTERN [COUNT] : until the guest has said it, so many times.
 await() {
 	tries=0
-	until grep -qE -e "$2" "$1" 2>/dev/null || [ $tries -ge 120 ]; do
+	until [ "$(grep -cE -e "$2" "$1" 2>/dev/null)" -ge "${3-1}" ] || [ $tries -ge 120 ]; do
 		sleep 0.5
 		tries=$((tries + 1))
 	done
@@ -69,6 +69,11 @@ verdict 'two processors' 0 poweroff
 says 'both are online' '^user space after .* 2 processors'
 says 'the second runs programs' '^second runs'
 
+guest 'cd /sys/devices/system/cpu; cat cpu?/topology/physical_package_id | tr -d \\n; echo of 4' \
+	--memory 256M --cpus 4,sockets=2,cores=2
+verdict 'four processors in two sockets' 0 poweroff
+says 'the guest knows which is where' '^0011of 4'
+
 guest 'free -m' --memory 128M
 verdict '128 MiB of memory' 0 poweroff
 says 'the guest has no more than that' 'processors, (8|9|10|11|12)[0-9]? MiB|processors, 1[0-2][0-9] MiB'
@@ -77,6 +82,18 @@ guest 'cat /proc/iomem' --memory 6G
 verdict '6 GiB of memory' 0 poweroff
 says 'the guest has all of them' 'processors, (5[6-9][0-9][0-9]|6[01][0-9][0-9]) MiB'
 says 'half of them above 4 GiB' '^100000000-1bfffffff : System RAM'
+
+if [ -n "${BED-}" ]; then
+	pages=/sys/kernel/mm/hugepages/hugepages-2048kB
+	echo 160 >$pages/nr_hugepages
+	guest "grep -c . /proc/meminfo" --memory 256M,hugepages=2M,prealloc=on
+	verdict 'memory of huge pages' 0 poweroff
+	tap_same 'the host has them back' "160 160" \
+		"$(cat $pages/nr_hugepages) $(cat $pages/free_hugepages)"
+	echo 0 >$pages/nr_hugepages
+else
+	tap_skip 'memory of huge pages' 'not in the test bed'
+fi
 
 guest 'cat /etc/extra' --memory 256M --initrd "$EXTRA"
 verdict 'two initrds' 0 poweroff
@@ -140,6 +157,14 @@ demo 'a guest that halts for good' halt 105 hang
 guest 'reboot -f' --memory 256M --on-reset exit
 verdict 'Linux asks for a reset' 104 reset
 
+start 'reboot -f' --memory 256M
+await console '^user space' 2
+kill -TERM $!
+finish
+tap_same 'a machine reboots in place' 2 "$(grep -c '^user space' console | sed 's/[3-9]/2/')" \
+	messages console
+says 'and its second boot is as whole as the first' '^user space.* 1 processors'
+
 guest 'sleep 1000' --memory 256M --timeout 8
 verdict 'the time of a Linux guest runs out' 124 timeout
 
@@ -149,6 +174,16 @@ kill -TERM $!
 finish
 tap_same 'a signal ends skep' 143 "$status" messages
 tap_says 'which says so' 'signal 15|Terminated|SIGTERM' messages
+
+lost=0
+for i in 1 2 3 4 5 6 7 8 9 10; do
+	"$SKEP" run --append 'quiet reset' --timeout 20 </dev/null >console 2>messages &
+	sleep 0.$i
+	kill -TERM $!
+	finish
+	[ $status -eq 143 ] || lost=$((lost + 1))
+done
+tap_same 'nor does a signal get lost among resets' 0 $lost messages
 
 # --- A sanitized skep. ---
 

@@ -67,6 +67,9 @@ boots 'memory that overflows' 125 '99999999999T' --memory 99999999999T
 boots 'no processor' 125 'cpus' --cpus 0
 boots 'processors beyond what KVM can have' 125 'cpus|vCPU|processor' --cpus 100000
 boots 'processors that are no number' 125 'two' --cpus two
+boots 'processors that do not multiply out' 125 'cpus|sockets' --cpus 3,sockets=2
+boots 'huge pages of a size that there is not' 125 '3M.*2M' --memory 256M,hugepages=3M
+boots 'an interrupt chip that does not exist' 125 'slpit.*split' --irqchip slpit
 boots 'a timeout that is no number' 125 'soon' --timeout soon
 
 # --- Files. ---

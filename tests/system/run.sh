@@ -1,8 +1,8 @@
 #!/bin/bash
 #
-# The whole-machine tests: one start of the test bed in which mistakes.sh and boot.sh run. With
-# --here on this machine's own /dev/kvm, which must run stock kernels, and without the tests that
-# take /dev/kvm away.
+# The whole-machine tests: one start of the test bed in which the POSIX scripts of this directory
+# run, the payload guests of tests/guest, and the unit test that finds huge pages in the bed. With --here on this machine's own /dev/kvm, which must run stock kernels, and without
+# the tests that take /dev/kvm away.
 #
 # usage: tests/system/run.sh [--here] BUILD [SANITIZED-BUILD]
 
@@ -27,7 +27,14 @@ stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 kernel_need
 chmod 755 "$stage"
-cp "$1/skep" "$here/tap.sh" "$here/mistakes.sh" "$here/boot.sh" "$stage"
+mkdir "$stage/suite"
+mapfile -t suite < <(grep -lx '#!/bin/sh' "$here"/*.sh | grep -v /all.sh)
+cp "$here/tap.sh" "${suite[@]}" "$stage/suite"
+cp "$1/skep" "$here/all.sh" "$stage"
+cp "$1/tests/unit_gmem" "$stage"
+mkdir "$stage/guest" "$stage/images"
+cp -r "$here/../guest/run.sh" "$here/../guest/list" "$here/../guest/expect" "$stage/guest"
+cp "$1"/tests/guest/*.bz "$stage/images"
 asan=''
 if (($# > 1)); then
 	cp "$2/skep" "$stage/skep.asan"
@@ -38,21 +45,10 @@ cp "$KERNEL" "$stage/vmlinuz"
 printf 'the second initrd\n' >"$stage/extra"
 "$tools/mkinitramfs" --only "$stage/initrd.extra" "etc/extra=$stage/extra"
 
-cat >"$stage/all.sh" <<'END'
-#!/bin/sh
-# all.sh DIRECTORY [SANITIZED] : what runs beside /dev/kvm.
-export SKEP="$1/skep" KERNEL="$1/vmlinuz" INITRD="$1/initrd" EXTRA="$1/initrd.extra" ASAN="$2"
-failed=0
-for script in mistakes boot; do
-	sh "$1/$script.sh" || failed=1
-done
-exit $failed
-END
 if [[ -n $inside ]]; then
-	sed -i '2a export BED=1' "$stage/all.sh"
 	cd "$stage"
 	"$tools/testbed" run --timeout 900 --memory 7G --add . -- \
-		sh all.sh /work "${asan:+/work/$asan}"
+		env BED=1 sh all.sh /work "${asan:+/work/$asan}"
 else
 	sh "$stage/all.sh" "$stage" "${asan:+$stage/$asan}"
 fi

@@ -1,0 +1,36 @@
+#!/bin/sh
+#
+# all.sh DIRECTORY [SANITIZED] : what run.sh starts beside a /dev/kvm, from the directory that it put
+# together. With BED=1 in the test bed, whose host may be turned inside out.
+
+directory=$1
+export SKEP="$1/skep" KERNEL="$1/vmlinuz" INITRD="$1/initrd" EXTRA="$1/initrd.extra" ASAN="${2-}"
+# shellcheck source=tests/system/tap.sh
+. "$1/suite/tap.sh"
+log=$1/log
+
+# unit NAME : a unit test that asks the host for something.
+unit() {
+	"$directory/unit_$1" >"$log" 2>&1
+	tap_result $? "unit $1" "$log"
+	sed -n "s/^\[  SKIPPED \] \([a-z_0-9]*\)$/\1/p" "$log" | sort -u | while read -r part; do
+		tap_skip "unit $1 $part" 'nor is it here what it needs'
+	done
+}
+
+for script in "$directory"/suite/*.sh; do
+	case $script in
+	*/tap.sh) ;;
+	*) sh "$script" || tap_failures=$((tap_failures + 1)) ;;
+	esac
+done
+
+[ -z "${BED-}" ] || echo 16 >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+unit gmem
+
+sh "$directory/guest/run.sh" "$SKEP" "$directory/images" >"$log" 2>&1
+status=$?
+sed -e 's/^ok  */ok payload /' -e 's/^FAILED  */not ok payload /' "$log"
+[ $status -eq 0 ] || tap_failures=$((tap_failures + 1))
+
+tap_end
