@@ -40,8 +40,9 @@ enum {
 };
 
 /* Tables 4.11 to 4.13 */
-#define PM1_TMR       (1U << 0) /* TMR_STS, TMR_EN */
-#define PM1_GBL       (1U << 5) /* GBL_EN; no firmware ever sets GBL_STS */
+#define PM1_TMR       (1U << 0)  /* TMR_STS, TMR_EN */
+#define PM1_GBL       (1U << 5)  /* GBL_EN; no firmware ever sets GBL_STS */
+#define PM1_RTC       (1U << 10) /* RTC_EN; the clock wakes nothing, so RTC_STS is never set */
 #define PM1_SCI_EN    (1U << 0)
 #define PM1_BM_RLD    (1U << 1)
 #define PM1_SLP_TYP   (7U << 10)
@@ -181,7 +182,7 @@ static void pm1_write(struct pm *pm, uint64_t value, uint64_t touched)
 	pm_catch_up(pm);
 	s->status &= (uint16_t)~value;
 	s->enable = replace(s->enable, value >> 16, touched >> 16,
-			    pm->options.timer ? PM1_TMR | PM1_GBL : PM1_GBL);
+			    PM1_GBL | PM1_RTC | (pm->options.timer ? PM1_TMR : 0));
 	s->control = replace(s->control, value >> 32, touched >> 32, PM1_BM_RLD | PM1_SLP_TYP);
 	pm_update(pm);
 
@@ -236,7 +237,7 @@ static int pm_loaded(struct device *dev, struct err *err)
 	const struct pm_state *s = &pm->state;
 	unsigned int events = pm->options.timer ? PM1_TMR : 0;
 
-	if (s->status & ~events || s->enable & ~(events | PM1_GBL) || s->reserved ||
+	if (s->status & ~events || s->enable & ~(events | PM1_GBL | PM1_RTC) || s->reserved ||
 	    !(s->control & PM1_SCI_EN) || s->control & ~(PM1_SCI_EN | PM1_BM_RLD | PM1_SLP_TYP))
 		return err_set(err, EPROTO,
 			       "%s: status %#x, enable %#x, control %#x are not a state that the "

@@ -793,7 +793,7 @@ static void i8042_destroy(struct device *dev)
 	irq_detach(&k->aux);
 }
 
-/* No PNP0F13 beside it: an operating system that asks ACPI need not look for a mouse. */
+/* The auxiliary port is named too, though nothing is plugged in: as on a PC without a mouse. */
 static void i8042_describe(const struct device *dev, struct aml *aml)
 {
 	(void)dev;
@@ -806,6 +806,14 @@ static void i8042_describe(const struct device *dev, struct aml *aml)
 	aml_io(aml, PORT_DATA, 1);
 	aml_io(aml, PORT_COMMAND, 1);
 	aml_irq(aml, GSI_KEYBOARD);
+	aml_end(aml);
+	aml_end(aml);
+	aml_device(aml, "MOU_");
+	aml_name(aml, "_HID");
+	aml_eisa_id(aml, "PNP0F13");
+	aml_name(aml, "_CRS");
+	aml_resources(aml);
+	aml_irq(aml, GSI_AUX);
 	aml_end(aml);
 	aml_end(aml);
 }

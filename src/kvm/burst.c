@@ -13,7 +13,7 @@
  * - When QUIET_SWEEPS find nothing new, the burst is over, and each write exits again. So no byte
  *   ever waits for longer than one sweep.
  * - A guest that waits for the device's answer to each handful of bytes is slowed down. If
- *   STARVED_SWEEPS in a row find no more than a FIFO's worth, there is never a burst again.
+ *   STARVED_SWEEPS in a row take out no more than a FIFO's worth, there is never a burst again.
  *
  * KVM_UNREGISTER waits for KVM's readers, which is why the control thread does it.
  */
@@ -140,14 +140,15 @@ static void on_sweep(struct io *io, int result)
 	struct burst *b = container_of(io, struct burst, sweep);
 	uint32_t waiting = ring_waiting(b);
 	uint64_t drained = atomic_load(&b->drained);
-	uint64_t moved = drained - b->swept + waiting;
+	uint64_t moved = drained - b->swept;
 
 	if (result != -ETIME)
 		return;
-	/* Those that wait now are counted now, and not again when they have been taken. */
-	b->swept = drained + waiting;
-	b->quiet = moved ? 0 : b->quiet + 1;
-	b->starved = waiting && moved <= FIFO_BYTES ? b->starved + 1 : 0;
+	b->swept = drained;
+	b->quiet = moved || waiting ? 0 : b->quiet + 1;
+	/* Nothing moved: the vCPU did not run, which says nothing of the guest. */
+	if (moved)
+		b->starved = waiting && moved <= FIFO_BYTES ? b->starved + 1 : 0;
 	if (waiting)
 		vcpu_kick(&b->kvm->vcpus[0]);
 	if (b->starved == STARVED_SWEEPS)
