@@ -47,7 +47,7 @@ printf 'the second initrd\n' >"$stage/extra"
 
 if [[ -n $inside ]]; then
 	cd "$stage"
-	"$tools/testbed" run --timeout 900 --memory 7G --add . -- \
+	"$tools/testbed" run --timeout 1500 --memory 7G --add . -- \
 		env BED=1 sh all.sh /work "${asan:+/work/$asan}"
 else
 	sh "$stage/all.sh" "$stage" "${asan:+$stage/$asan}"
