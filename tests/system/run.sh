@@ -1,8 +1,9 @@
 #!/bin/bash
 #
 # The whole-machine tests: one start of the test bed in which the POSIX scripts of this directory
-# run, the payload guests of tests/guest, and the unit test that finds huge pages in the bed. With --here on this machine's own /dev/kvm, which must run stock kernels, and without
-# the tests that take /dev/kvm away.
+# run, the payload guests of tests/guest, and the unit test that finds huge pages in the bed. With
+# --here on this machine's own /dev/kvm, which must run stock kernels, and without the tests that
+# take /dev/kvm away.
 #
 # usage: tests/system/run.sh [--here] BUILD [SANITIZED-BUILD]
 
