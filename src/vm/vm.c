@@ -75,20 +75,11 @@ static const struct {
 int vm_defaults(struct config *config, struct err *err)
 {
 	static const char *const pairs[] = {
-		"device.pic=pic8259a",
-		"device.pit=pit8254",
-		"device.ioapic=ioapic",
-		"device.rtc=rtc146818",
-		"device.kbd=i8042",
-		"device.port92=port92",
-		"device.cf9=reset_cf9",
-		"device.post=post_port",
-		"device.pvpanic=pvpanic",
-		"device.pm=acpi_pm",
-		"device.com1=uart8250",
-		"device.com1.line=com1",
-		"device.com1.backend=stdio",
-		"device.exit=debug_exit",
+		"device.pic=pic8259a",       "device.pit=pit8254",     "device.ioapic=ioapic",
+		"device.rtc=rtc146818",      "device.kbd=i8042",       "device.port92=port92",
+		"device.cf9=reset_cf9",      "device.post=post_port",  "device.pvpanic=pvpanic",
+		"device.pm=acpi_pm",         "device.com1=uart8250",   "device.com1.line=com1",
+		"device.com1.backend=stdio", "device.exit=debug_exit",
 	};
 	int ret = 0;
 
