@@ -5,7 +5,7 @@
                                                read DIR/SCENARIO.runs; SKEP may be empty
 
 A line of a .runs file is: monitor, round, JSON object of figures, with tabs between. Round 0 is the
-warm-up: only its count of exits to user space is used.
+warm-up: only its count of exits to user space is used. A boot that failed has {"failed": 1}.
 """
 
 import datetime
@@ -91,8 +91,9 @@ def read_runs(path):
 
 def summary(rounds):
     """Of the timed rounds the medians, the times one by one; of the warm-up the user exits."""
-    warm_up, timed = rounds[0], rounds[1:]
-    figures = {}
+    failures = sum("failed" in r for r in rounds)
+    warm_up, *timed = [r for r in rounds if "failed" not in r]
+    figures = {"failures": failures}
     for name in timed[0]:
         values = [r[name] for r in timed if name in r]
         figures[name] = (
@@ -133,6 +134,8 @@ def print_table(scenario, report):
         line += f"{report['ratios'][name]:>14.3f}"
         for key, _, digits in columns:
             line += f"{figures.get(key, 0):>9.{digits}f}"
+        if figures["failures"]:
+            line += f"  ({figures['failures']} failed and repeated)"
         print(line)
 
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * stopwatch: run a virtual machine monitor, and say as one line of JSON how long it took from its
  * exec to the moment a given text arrives on its stdout, and what it holds at that moment.
