@@ -126,7 +126,7 @@ static void burst_end(struct kvm *kvm)
 	hold_back(kvm, KVM_UNREGISTER_COALESCED_MMIO);
 	atomic_store(&kvm->burst.on, false);
 	/* What came in between. */
-	if (ring_waiting(&kvm->burst) && kvm->vcpus[0].started)
+	if (ring_waiting(&kvm->burst) && atomic_load(&kvm->vcpus[0].started))
 		vcpu_kick(&kvm->vcpus[0]);
 }
 
@@ -163,7 +163,7 @@ static void on_begin(struct post *post)
 {
 	struct burst *b = container_of(post, struct burst, begin);
 
-	if (b->banned || atomic_load(&b->on) || !b->kvm->vcpus[0].started)
+	if (b->banned || atomic_load(&b->on) || !atomic_load(&b->kvm->vcpus[0].started))
 		return;
 	b->zone = atomic_load(&b->port);
 	if (hold_back(b->kvm, KVM_REGISTER_COALESCED_MMIO)) {

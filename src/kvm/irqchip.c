@@ -182,7 +182,7 @@ static void sink_intr(void *arg, bool level)
 
 	atomic_store(&kvm->intr, level);
 	/* On its own thread vCPU 0 looks before it enters. */
-	if (level && vcpu->started && !pthread_equal(pthread_self(), vcpu->thread))
+	if (level && atomic_load(&vcpu->started) && !pthread_equal(pthread_self(), vcpu->thread))
 		vcpu_kick(vcpu);
 }
 

@@ -31,8 +31,8 @@ struct vcpu {
 	int fd;
 	struct kvm_run *run;
 	pthread_t thread;
-	bool started;
-	atomic_uint halt; /* enum vcpu_halt */
+	atomic_bool started; /* @thread holds; written on the control thread */
+	atomic_uint halt;    /* enum vcpu_halt */
 	atomic_ulong all_exits;
 	/* This thread's own until it is joined. */
 	uint64_t exits[EXIT_REASONS];

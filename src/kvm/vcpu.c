@@ -246,7 +246,7 @@ int vcpu_start(struct vcpu *vcpu, struct err *err)
 	pthread_attr_destroy(&attr);
 	if (ret)
 		return err_sys(err, ret, "cannot start the thread of vCPU %u", vcpu->id);
-	vcpu->started = true;
+	atomic_store(&vcpu->started, true);
 	snprintf(name, sizeof(name), "vcpu %u", vcpu->id);
 	pthread_setname_np(vcpu->thread, name);
 	return 0;
@@ -254,7 +254,7 @@ int vcpu_start(struct vcpu *vcpu, struct err *err)
 
 void vcpu_kick(struct vcpu *vcpu)
 {
-	if (!vcpu->started)
+	if (!atomic_load(&vcpu->started))
 		return;
 	/* KVM reads it on another thread: a plain byte, written whole. */
 	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
@@ -263,8 +263,8 @@ void vcpu_kick(struct vcpu *vcpu)
 
 void vcpu_join(struct vcpu *vcpu)
 {
-	if (!vcpu->started)
+	if (!atomic_load(&vcpu->started))
 		return;
 	pthread_join(vcpu->thread, NULL);
-	vcpu->started = false;
+	atomic_store(&vcpu->started, false);
 }

@@ -10,4 +10,14 @@
 
 #include <cmocka.h>
 
+/*
+ * The most guest memory that a test may reserve: ThreadSanitizer leaves a program little of its
+ * address space.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define TEST_MEMORY_MOST (UINT64_C(1) << 36)
+#else
+#define TEST_MEMORY_MOST UINT64_MAX
+#endif
+
 #endif
