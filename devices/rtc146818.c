@@ -632,7 +632,7 @@ static int rtc_create(struct device *dev, struct err *err)
 	struct rtc_state *s = &rtc->state;
 	struct machine *m = dev->machine;
 	uint64_t now = vtime_now(m->time), ns;
-	struct tm tm;
+	struct tm tm = {0};
 	int ret;
 
 	timer_init(&rtc->event, m->time, dev, rtc_event);
