@@ -14,13 +14,14 @@ cd "$scratch" || exit 1
 
 # linux NAME PARAMETERS COMMANDS OPTION… : boots and powers off, or asks for a reset where the
 # parameters leave the kernel no power switch. The bed's emulated processors lose a boot now and then
-# under any monitor, so one that ends before user space has a second try, which is told and counted.
+# under any monitor: one that ends before user space, or in a triple fault, has a second try, which is
+# told and counted.
 repeated=0
 linux() {
 	name=$1 parameters=$2 commands=$3
 	shift 3
 	boot "$@"
-	if ! grep -q '^user space after' console; then
+	if ! grep -q '^user space after' console || [ "$status" -eq 102 ]; then
 		repeated=$((repeated + 1))
 		echo "# $name: once more, for it ended with $status: $(tail -n 1 messages)"
 		boot "$@"
