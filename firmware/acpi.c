@@ -323,6 +323,8 @@ static void describe_devices(const struct acpi_request *req, struct aml *a)
 		const struct device *dev = req->devices[i];
 		unsigned int depth = a->depth;
 
+		if (dev->class->family && dev->class->family->describe)
+			dev->class->family->describe(dev, a);
 		if (dev->class->describe)
 			dev->class->describe(dev, a);
 		bug_on(!a->failed && a->depth != depth);

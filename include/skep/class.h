@@ -19,6 +19,24 @@ struct aml;
 struct device;
 struct err;
 
+/*
+ * What the models of a family share, as virtio devices do: options that a person may say to each of
+ * them beside the model's own, state that is saved beside the model's own, and what is to be done
+ * for all of them alike. It lies in one struct that the model embeds at its @family_offset.
+ */
+struct device_family {
+	const char *name;
+	const struct option *options;
+	size_t options_offset; /* in the family's struct */
+	/* Ended by one without a table; offsets in the family's struct. May be NULL. */
+	const struct state_part *states;
+
+	/* As those of a model, and called in front of the model's own. May be NULL. */
+	void (*reset)(struct device *dev);
+	int (*loaded)(struct device *dev, struct err *err);
+	void (*describe)(const struct device *dev, struct aml *aml);
+};
+
 struct device_class {
 	const char *name;    /* by part number: uart8250 */
 	const char *summary; /* one line for `skep devices` */
@@ -28,7 +46,11 @@ struct device_class {
 	const struct option *options;
 	size_t options_offset;
 
-	/* LOCK_CHIP for an interrupt chip; 0: LOCK_DEVICE. */
+	/* NULL for a model without. */
+	const struct device_family *family;
+	size_t family_offset;
+
+	/* LOCK_CHIP for an interrupt chip, LOCK_BRIDGE for a bridge; 0: LOCK_DEVICE. */
 	unsigned int lock_rank;
 
 	/* A part that KVM has itself with machine.irqchip=kernel: then left out of the machine. */

@@ -99,6 +99,14 @@ struct option {
 int config_read(const struct config *c, const char *prefix, const struct option *table, void *into,
 		struct err *err);
 
+/* The same by several tables at once, none of which knows the others' keys. */
+struct option_part {
+	const struct option *table; /* NULL: none */
+	void *into;
+};
+int config_read_parts(const struct config *c, const char *prefix, const struct option_part *parts,
+		      unsigned int count, struct err *err);
+
 /* Parsing helpers behind the table, for whoever has a value that is not a key. */
 int parse_uint(const char *text, uint64_t *v);
 int parse_size(const char *text, uint64_t *v);

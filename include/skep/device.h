@@ -25,8 +25,10 @@ struct err;
 struct gmem;
 struct irqs;
 struct log;
+struct pci;
 struct vtime;
 struct worker;
+struct workers;
 
 /* How a machine comes to its end. */
 enum end_kind {
@@ -56,6 +58,8 @@ struct machine {
 	struct irqs *irqs;
 	struct vtime *time;
 	struct worker *control;
+	struct workers *workers; /* for host I/O beside it */
+	struct pci *pci;
 	struct log *log;
 
 	/*
@@ -80,11 +84,20 @@ int device_create(struct device **dev, const char *id, const struct config *conf
 		  struct machine *m, struct err *err);
 void device_destroy(struct device *dev);
 
+/* To power-on state, as class.h says of reset. No vCPU runs. */
+void device_reset(struct device *dev);
+
 void device_lock(struct device *dev);
 void device_unlock(struct device *dev);
 
 /* The struct described by the class's state table; NULL for a device without one. */
 void *device_state(struct device *dev);
+
+/*
+ * All of a device's states: the model's own, then its family's. The table of number @n, and in *@at
+ * its struct; NULL past the last.
+ */
+const struct state_table *device_state_part(struct device *dev, unsigned int n, void **at);
 
 /* Ends the machine on this device's account. */
 void machine_end(struct machine *m, enum end_kind kind, unsigned int code, const char *fmt, ...)

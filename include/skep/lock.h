@@ -16,7 +16,9 @@
 
 enum lock_rank {
 	LOCK_VM,     /* what the machine is doing: running, ending */
+	LOCK_BRIDGE, /* a bridge, which hands accesses on to the devices behind it */
 	LOCK_DEVICE, /* one per device */
+	LOCK_LINE,   /* an interrupt line that more threads drive than its device's lock covers */
 	LOCK_WIRE,   /* interrupt wires */
 	LOCK_CHIP,   /* interrupt chips: driven by wires */
 	LOCK_LEAF,   /* nothing is taken below: timers, queues, channels */

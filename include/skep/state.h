@@ -14,7 +14,7 @@
  *		STATE_ARRAY(struct uart_state, fifo),
  *	};
  *	const struct state_table uart_state = STATE_TABLE("uart", 1, struct uart_state,
- *uart_fields);
+*	uart_fields);
  *
  * The table must tile the struct: no gap, no overlap, padding written out as a field. The unit
  * test that walks the device table requires it of every device, so a forgotten field fails there.
@@ -47,6 +47,12 @@ struct state_table {
 	uint32_t size; /* of the struct */
 	uint32_t count;
 	const struct state_field *fields;
+};
+
+/* A table, and where its struct lies in a larger one. */
+struct state_part {
+	const struct state_table *table;
+	size_t offset;
 };
 
 #define STATE_WIDTH(element) \

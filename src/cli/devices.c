@@ -27,12 +27,11 @@ static const char *type_word(const struct option *o)
 	return "";
 }
 
-static void print_device(const struct device_class *class)
+static void print_options(const struct option *table)
 {
-	printf("%s: %s\n", class->name, class->summary);
-	if (class->options && class->options->name)
+	if (table && table->name)
 		putchar('\n');
-	for (const struct option *o = class->options; o && o->name; o++) {
+	for (const struct option *o = table; o && o->name; o++) {
 		char left[64];
 
 		snprintf(left, sizeof(left), "%s=%s", o->name, type_word(o));
@@ -41,6 +40,14 @@ static void print_device(const struct device_class *class)
 			printf(" (default %s)", o->fallback);
 		putchar('\n');
 	}
+}
+
+static void print_device(const struct device_class *class)
+{
+	printf("%s: %s\n", class->name, class->summary);
+	print_options(class->options);
+	if (class->family)
+		print_options(class->family->options);
 }
 
 static void print_table(void)

@@ -498,49 +498,51 @@ const char *nearest_word(const char *given, const char *const *words)
 	return nearest;
 }
 
-static const char *nearest_option(const struct option *table, const char *given)
+/* The names of all tables, ended by a NULL. */
+static void gather_words(const struct option_part *parts, unsigned int count,
+			 const char *words[WORDS_MAX + 1])
 {
-	const char *words[WORDS_MAX + 1];
 	size_t n = 0;
 
-	for (; table->name && n < WORDS_MAX; table++)
-		words[n++] = table->name;
+	for (unsigned int i = 0; i < count; i++)
+		for (const struct option *o = parts[i].table; o && o->name && n < WORDS_MAX; o++)
+			words[n++] = o->name;
 	words[n] = NULL;
-	return nearest_word(given, words);
 }
 
-static int unknown(const char *key, const char *prefix, const struct option *table,
-		   const char *given, struct err *err)
+static int unknown(const char *key, const char *prefix, const char *const *words, const char *given,
+		   struct err *err)
 {
-	const char *near = nearest_option(table, given);
+	const char *near = nearest_word(given, words);
 	char known[256] = "";
 	size_t n = 0;
 
 	if (near)
 		return err_set(err, EINVAL, "unknown option '%s'; did you mean '%s.%s'?", key,
 			       prefix, near);
-	if (!table->name)
+	if (!*words)
 		return err_set(err, EINVAL, "unknown option '%s'; there are none", key);
-	for (; table->name && n < sizeof(known); table++)
-		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", n ? ", " : "",
-				      table->name);
+	for (; *words && n < sizeof(known); words++)
+		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", n ? ", " : "", *words);
 	return err_set(err, EINVAL, "unknown option '%s'; known are %s", key, known);
 }
 
-static int check_known(const struct config *c, const char *prefix, const struct option *table,
-		       struct err *err)
+static int check_known(const struct config *c, const char *prefix, const struct option_part *parts,
+		       unsigned int count, struct err *err)
 {
+	const char *words[WORDS_MAX + 1];
+
+	gather_words(parts, count, words);
 	for (size_t i = 0; i < c->count; i++) {
 		const char *rest = below(c->entries[i].key, prefix);
-		const struct option *o = table;
+		const char *const *word = words;
 
 		if (!rest || strchr(rest, '.'))
 			continue;
-		while (o->name && strcmp(o->name, rest))
-			o++;
-		if (o->name)
-			continue;
-		return unknown(c->entries[i].key, prefix, table, rest, err);
+		while (*word && strcmp(*word, rest))
+			word++;
+		if (!*word)
+			return unknown(c->entries[i].key, prefix, words, rest, err);
 	}
 	return 0;
 }
@@ -620,18 +622,35 @@ static int read_option(const struct option *o, const char *key, const char *text
 	return err_set(err, EINVAL, "%s: no such type", key);
 }
 
-int config_read(const struct config *c, const char *prefix, const struct option *table, void *into,
-		struct err *err)
+static int read_part(const struct config *c, const char *prefix, const struct option_part *part,
+		     struct err *err)
 {
 	char key[2 * KEY_MAX];
 	const char *text;
-	int ret;
+	int ret = 0;
 
-	ret = check_known(c, prefix, table, err);
-	for (const struct option *o = table; !ret && o->name; o++) {
+	for (const struct option *o = part->table; !ret && o && o->name; o++) {
 		snprintf(key, sizeof(key), "%s.%s", prefix, o->name);
 		text = config_get(c, key);
-		ret = read_option(o, key, text ? text : o->fallback, into, err);
+		ret = read_option(o, key, text ? text : o->fallback, part->into, err);
 	}
 	return ret;
+}
+
+int config_read_parts(const struct config *c, const char *prefix, const struct option_part *parts,
+		      unsigned int count, struct err *err)
+{
+	int ret = check_known(c, prefix, parts, count, err);
+
+	for (unsigned int i = 0; !ret && i < count; i++)
+		ret = read_part(c, prefix, &parts[i], err);
+	return ret;
+}
+
+int config_read(const struct config *c, const char *prefix, const struct option *table, void *into,
+		struct err *err)
+{
+	const struct option_part part = {table, into};
+
+	return config_read_parts(c, prefix, &part, 1, err);
 }

@@ -8,7 +8,22 @@
 #include "skep/device.h"
 #include "skep/err.h"
 
-static const struct option no_options[] = {OPTION_END};
+static int read_options(struct device *dev, const struct config *config, const char *prefix,
+			struct err *err)
+{
+	const struct device_class *class = dev->class;
+	const struct device_family *family = class->family;
+	struct option_part parts[] = {
+		{class->options, (char *)dev + class->options_offset},
+		{NULL, NULL},
+	};
+
+	if (family) {
+		parts[1].table = family->options;
+		parts[1].into = (char *)dev + class->family_offset + family->options_offset;
+	}
+	return config_read_parts(config, prefix, parts, ARRAY_SIZE(parts), err);
+}
 
 static int build(struct device *dev, const struct config *config, struct err *err)
 {
@@ -17,8 +32,7 @@ static int build(struct device *dev, const struct config *config, struct err *er
 	int ret;
 
 	snprintf(prefix, sizeof(prefix), "device.%s", dev->id);
-	ret = config_read(config, prefix, class->options ? class->options : no_options,
-			  (char *)dev + class->options_offset, err);
+	ret = read_options(dev, config, prefix, err);
 	if (ret)
 		return ret;
 	ret = class->create(dev, err);
@@ -26,10 +40,7 @@ static int build(struct device *dev, const struct config *config, struct err *er
 		err_prefix(err, "%s", dev->id);
 		return ret;
 	}
-	device_lock(dev);
-	if (class->reset)
-		class->reset(dev);
-	device_unlock(dev);
+	device_reset(dev);
 	return 0;
 }
 
@@ -80,6 +91,18 @@ void device_destroy(struct device *dev)
 	free(dev);
 }
 
+void device_reset(struct device *dev)
+{
+	const struct device_class *class = dev->class;
+
+	device_lock(dev);
+	if (class->family && class->family->reset)
+		class->family->reset(dev);
+	if (class->reset)
+		class->reset(dev);
+	device_unlock(dev);
+}
+
 void device_lock(struct device *dev)
 {
 	lock_take(&dev->lock);
@@ -93,6 +116,26 @@ void device_unlock(struct device *dev)
 void *device_state(struct device *dev)
 {
 	return dev->class->state ? (char *)dev + dev->class->state_offset : NULL;
+}
+
+const struct state_table *device_state_part(struct device *dev, unsigned int n, void **at)
+{
+	const struct device_class *class = dev->class;
+	const struct state_part *part;
+
+	if (class->state && !n--) {
+		*at = device_state(dev);
+		return class->state;
+	}
+	if (!class->family || !class->family->states)
+		return NULL;
+	for (part = class->family->states; part->table; part++) {
+		if (n--)
+			continue;
+		*at = (char *)dev + class->family_offset + part->offset;
+		return part->table;
+	}
+	return NULL;
 }
 
 void machine_end(struct machine *m, enum end_kind kind, unsigned int code, const char *fmt, ...)

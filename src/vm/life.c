@@ -137,14 +137,8 @@ static int reset(struct vm *vm, struct err *err)
 {
 	int ret;
 
-	for (unsigned int i = 0; i < vm->device_count; i++) {
-		struct device *dev = vm->devices[i];
-
-		device_lock(dev);
-		if (dev->class->reset)
-			dev->class->reset(dev);
-		device_unlock(dev);
-	}
+	for (unsigned int i = 0; i < vm->device_count; i++)
+		device_reset(vm->devices[i]);
 	ret = kvm_reset(vm->kvm, err);
 	if (!ret)
 		ret = vm_load(vm, err);

@@ -335,13 +335,16 @@ void vm_dump_state(const struct vm *vm, FILE *to)
 {
 	for (unsigned int i = 0; i < vm->device_count; i++) {
 		struct device *dev = vm->devices[i];
+		const struct state_table *table;
+		void *state;
 
-		if (!dev->class->state)
-			continue;
-		fprintf(to, "%s (%s)\n", dev->id, dev->class->name);
-		device_lock(dev);
-		state_print(dev->class->state, device_state(dev), to, "\t");
-		device_unlock(dev);
+		for (unsigned int n = 0; (table = device_state_part(dev, n, &state)); n++) {
+			if (!n)
+				fprintf(to, "%s (%s)\n", dev->id, dev->class->name);
+			device_lock(dev);
+			state_print(table, state, to, "\t");
+			device_unlock(dev);
+		}
 	}
 }
 

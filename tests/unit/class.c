@@ -155,7 +155,8 @@ static void every_record_is_complete(void **state)
 		need(c, !strchr(c->summary, '\n') && c->summary[strlen(c->summary) - 1] != '.');
 		need(c, c->size >= sizeof(struct device));
 		need(c, c->create);
-		need(c, !c->lock_rank || c->lock_rank == LOCK_DEVICE || c->lock_rank == LOCK_CHIP);
+		need(c, !c->lock_rank || c->lock_rank == LOCK_DEVICE || c->lock_rank == LOCK_CHIP ||
+				c->lock_rank == LOCK_BRIDGE);
 		need(c, !c->options || c->options_offset >= sizeof(struct device));
 		need(c, !c->state || c->state_offset >= sizeof(struct device));
 		need(c, !c->state || range_fits(c->state_offset, c->state->size, c->size));
@@ -180,12 +181,34 @@ static size_t option_size(const struct option *o)
 	return 0;
 }
 
+static void check_options(const struct device_class *c, const struct option *table, size_t offset,
+			  const struct config *empty, void *instance)
+{
+	struct err err;
+
+	for (const struct option *o = table; o && o->name; o++) {
+		size_t at = offset + o->offset, size = option_size(o);
+
+		need(c, is_word(o->name));
+		need(c, o->help && *o->help);
+		need(c, size && range_fits(at, size, c->size) && at % size == 0);
+		need(c, (o->type == OPTION_CHOICE) == (o->choices != NULL));
+		/* No word has two meanings: not in this table, not in the other. */
+		for (const struct option *other = c->options; other && other->name; other++)
+			need(c, other == o || strcmp(other->name, o->name));
+		for (const struct option *other = table; other < o; other++)
+			need(c,
+			     !ranges_overlap(o->offset, size, other->offset, option_size(other)));
+	}
+	if (table && config_read(empty, "device.x", table, (char *)instance + offset, &err))
+		fail_msg("%s: %s", c->name, err.text);
+}
+
 static void every_option_has_a_place_and_a_default_that_fits(void **state)
 {
 	const struct device_class *table[CLASS_MAX];
 	size_t n = class_table(table, CLASS_MAX);
 	struct config *empty = config_new();
-	struct err err;
 
 	(void)state;
 	assert_non_null(empty);
@@ -194,22 +217,11 @@ static void every_option_has_a_place_and_a_default_that_fits(void **state)
 		void *instance = calloc(1, c->size);
 
 		assert_non_null(instance);
-		for (const struct option *o = c->options; o && o->name; o++) {
-			size_t at = c->options_offset + o->offset, size = option_size(o);
-
-			need(c, is_word(o->name));
-			need(c, o->help && *o->help);
-			need(c, size && range_fits(at, size, c->size) && at % size == 0);
-			need(c, (o->type == OPTION_CHOICE) == (o->choices != NULL));
-			for (const struct option *other = c->options; other < o; other++) {
-				need(c, strcmp(other->name, o->name));
-				need(c, !ranges_overlap(o->offset, size, other->offset,
-							option_size(other)));
-			}
-		}
-		if (c->options && config_read(empty, "device.x", c->options,
-					      (char *)instance + c->options_offset, &err))
-			fail_msg("%s: %s", c->name, err.text);
+		check_options(c, c->options, c->options_offset, empty, instance);
+		if (c->family)
+			check_options(c, c->family->options,
+				      c->family_offset + c->family->options_offset, empty,
+				      instance);
 		free(instance);
 	}
 	config_free(empty);
@@ -222,9 +234,16 @@ static void every_state_table_tiles_its_struct(void **state)
 	struct err err;
 
 	(void)state;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		const struct device_family *family = table[i]->family;
+
 		if (table[i]->state && state_check_table(table[i]->state, &err))
 			fail_msg("%s: %s", table[i]->name, err.text);
+		for (const struct state_part *part = family ? family->states : NULL;
+		     part && part->table; part++)
+			if (state_check_table(part->table, &err))
+				fail_msg("%s: %s: %s", table[i]->name, family->name, err.text);
+	}
 }
 
 static void every_state_is_saved_and_loaded_whole(void **state)

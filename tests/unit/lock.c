@@ -11,7 +11,8 @@
 #include "skep/clock.h"
 #include "skep/lock.h"
 
-static const enum lock_rank ranks[] = {LOCK_VM, LOCK_DEVICE, LOCK_WIRE, LOCK_CHIP, LOCK_LEAF};
+static const enum lock_rank ranks[] = {LOCK_VM,   LOCK_BRIDGE, LOCK_DEVICE, LOCK_LINE,
+				       LOCK_WIRE, LOCK_CHIP,   LOCK_LEAF};
 
 /* How a child that runs @fn ends: 0, or the signal that stopped it. */
 static int signal_of(void (*fn)(void))
