@@ -62,12 +62,24 @@ void kvm_destroy(struct kvm *kvm);
 /* Puts vCPU 0 where @entry says; the others wait for INIT and SIPI. The vCPUs are stopped. */
 int kvm_set_entry(struct kvm *kvm, const struct cpu_entry *entry, struct err *err);
 
-/* Starts the vCPU threads; on failure none runs. */
+/* Starts the vCPU threads; on failure none runs. Behind kvm_pause() they wait for kvm_resume(). */
 int kvm_start(struct kvm *kvm, struct err *err);
 /* Gets every vCPU out of the guest and joins its thread. */
 void kvm_stop(struct kvm *kvm);
 /* No vCPU that is outside the guest at this moment enters again. Any thread, any lock held. */
 void kvm_hold(struct kvm *kvm);
+
+/*
+ * Parks every vCPU: when this returns, all are out of the guest, what a device answered is in their
+ * registers, and no device hears of the guest until kvm_resume(). It waits for devices to return,
+ * bus_ops.settle included. Legal in every state; a stop and a reset leave the machine paused.
+ *
+ * kvmclock stands still meanwhile, and the guest's watchdogs are told (KVM_KVMCLOCK_CTRL). What KVM
+ * runs on the host's time goes on: the TSC, the timers of local APICs and KVM's own 8254, whose
+ * interrupts then wait for the vCPUs, as do those that devices send.
+ */
+void kvm_pause(struct kvm *kvm);
+void kvm_resume(struct kvm *kvm);
 
 /*
  * A new VM of KVM in the place of the old one, which is as good as a reset of all that KVM holds:

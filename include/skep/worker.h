@@ -99,6 +99,21 @@ void worker_post(struct worker *w, struct post *post);
 
 /* The rest: on the worker's thread, or while it does not run. */
 
+/*
+ * Has @d->fn(@d) run once before the worker next enters the kernel, when all completions and posts
+ * at hand have been seen to: for what is done once per batch. Deferring what is deferred already
+ * changes nothing; @fn may start operations, which go to the kernel with the batch.
+ */
+struct deferral {
+	void (*fn)(struct deferral *d);
+	/* Private. */
+	struct deferral *next;
+	bool queued;
+};
+void worker_defer(struct worker *w, struct deferral *d);
+/* Takes @d back if it has not run yet. */
+void worker_undefer(struct worker *w, struct deferral *d);
+
 /* Takes @post back if it has not run yet. The caller sees to it that no thread posts it now. */
 void worker_unpost(struct worker *w, struct post *post);
 
