@@ -71,7 +71,7 @@ tap_same 'it is position-independent and needs no executable stack' 1 \
 
 mandoc -T lint -W warning usr/share/man/man1/skep.1 2>&1 | grep -v 'missing date' >log || true
 tap_same 'the manual has no fault' '' "$(cat log)"
-mandoc -T utf8 usr/share/man/man1/skep.1 | col -bx >manual
+mandoc -T utf8 usr/share/man/man1/skep.1 | sed $'s/.\x08//g' >manual
 missing=''
 while IFS=$'\t' read -r kind command _ name _; do
 	[[ $kind == flag ]] || continue

@@ -130,8 +130,9 @@ wait $! || true
 resets=$(sed -n 's/.*"resets": \([0-9]*\).*/\1/p' result.json)
 [ "${resets:-0}" -ge 100 ]
 tap_result $? "at least 100 resets ($resets)" messages
-tap_same 'resets leave the descriptors where they were' "$(cut -d ' ' -f 1 early)" \
-	"$(cut -d ' ' -f 1 late)"
+# A reset makes a few anew, and one is always under way; one lost at each would be more than 100.
+[ $(($(cut -d ' ' -f 1 late) - $(cut -d ' ' -f 1 early))) -lt 16 ]
+tap_result $? "resets leave the descriptors where they were: $(cat early late | tr '\n' ' ')"
 grown=$(($(cut -d ' ' -f 2 late) - $(cut -d ' ' -f 2 early)))
 [ $grown -le 64 ]
 tap_result $? "resets leave memory where it was (grown by $grown KiB)"
