@@ -210,6 +210,8 @@ int kvm_create(struct kvm **out, int fd, struct machine *m, const struct topolog
 	kvm->topology = topology;
 	kvm->split = chips == KVM_CHIPS_SPLIT;
 	lock_init(&kvm->routes_lock, LOCK_LEAF);
+	lock_init(&kvm->park.lock, LOCK_VM);
+	lock_cond_init(&kvm->park.moved);
 	ret = alloc_vcpus(kvm, topology->cpus, err);
 	if (!ret)
 		ret = power_on(kvm, err);
@@ -231,16 +233,38 @@ void kvm_destroy(struct kvm *kvm)
 			munmap(kvm->vcpus[i].port_exits, PORTS * sizeof(*kvm->vcpus[i].port_exits));
 	free(kvm->vcpus);
 	close(kvm->sys_fd);
+	pthread_cond_destroy(&kvm->park.moved);
+	lock_destroy(&kvm->park.lock);
 	lock_destroy(&kvm->routes_lock);
 	free(kvm);
 }
 
+/* The guest's kvmclock as it is now, for when the machine goes on. */
+static void clock_keep(struct kvm *kvm)
+{
+	if (ioctl(kvm->fd, KVM_GET_CLOCK, &kvm->clock))
+		memset(&kvm->clock, 0, sizeof(kvm->clock));
+}
+
+static void clock_go_on(struct kvm *kvm)
+{
+	const struct kvm_clock_data from = {.clock = kvm->clock.clock};
+
+	if (from.clock)
+		ioctl(kvm->fd, KVM_SET_CLOCK, &from);
+}
+
 int kvm_reset(struct kvm *kvm, struct err *err)
 {
+	int ret;
+
 	power_off(kvm);
 	memset(kvm->routes, 0, sizeof(kvm->routes));
 	atomic_store(&kvm->intr, false);
-	return power_on(kvm, err);
+	ret = power_on(kvm, err);
+	if (!ret && atomic_load(&kvm->pause))
+		clock_keep(kvm);
+	return ret;
 }
 
 void kvm_ask_halted(struct kvm *kvm)
@@ -296,8 +320,27 @@ void kvm_stop(struct kvm *kvm)
 	kvm_hold(kvm);
 	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
 		vcpu_kick(&kvm->vcpus[i]);
+	vcpus_wake(kvm);
 	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
 		vcpu_join(&kvm->vcpus[i]);
+}
+
+void kvm_pause(struct kvm *kvm)
+{
+	if (atomic_load(&kvm->pause))
+		return;
+	atomic_store(&kvm->pause, true);
+	vcpus_park(kvm);
+	clock_keep(kvm);
+}
+
+void kvm_resume(struct kvm *kvm)
+{
+	if (!atomic_load(&kvm->pause))
+		return;
+	clock_go_on(kvm);
+	atomic_store(&kvm->pause, false);
+	vcpus_wake(kvm);
 }
 
 size_t kvm_exit_counts(const struct kvm *kvm, struct kvm_exit_count *counts, size_t room)

@@ -70,11 +70,20 @@ struct kvm {
 	struct machine *machine;
 	const struct topology *topology;
 	size_t run_size;
-	bool split;       /* the local APICs are KVM's; the other chips are devices */
-	atomic_bool stop; /* vCPU threads leave their loop */
-	atomic_bool intr; /* split: INTR of the 8259A pair is high */
+	bool split;        /* the local APICs are KVM's; the other chips are devices */
+	atomic_bool stop;  /* vCPU threads leave their loop */
+	atomic_bool pause; /* vCPU threads park */
+	atomic_bool intr;  /* split: INTR of the 8259A pair is high */
 	unsigned int vcpu_count;
 	struct vcpu *vcpus;
+
+	/* The gate between vCPU threads and the guest: vcpu.c. */
+	struct {
+		struct lock lock;
+		pthread_cond_t moved;
+		unsigned int inside; /* threads that may be in the guest */
+	} park;
+	struct kvm_clock_data clock; /* kvmclock, while the machine is paused */
 
 	/*
 	 * Message routes by gsi. Those of the IOAPIC's pins tell KVM which vectors are level
@@ -123,6 +132,10 @@ int vcpu_enter_at(struct vcpu *vcpu, const struct cpu_entry *entry, struct err *
 int vcpu_start(struct vcpu *vcpu, struct err *err);
 void vcpu_kick(struct vcpu *vcpu);
 void vcpu_join(struct vcpu *vcpu);
+/* Gets every vCPU out of the guest and waits until none is inside the gate: kvm->pause is set. */
+void vcpus_park(struct kvm *kvm);
+/* Those at the gate look again at kvm->pause and kvm->stop. */
+void vcpus_wake(struct kvm *kvm);
 
 /* exit.c: handles one exit; false when the vCPU shall not enter again. */
 bool exit_handle(struct vcpu *vcpu);

@@ -4,7 +4,10 @@
  *
  * Leaving the guest on demand takes two things: immediate_exit, which makes the next KVM_RUN
  * return at once, and a signal, which ends the one under way. Whichever comes at whatever moment,
- * the thread sees kvm->stop before it enters again.
+ * the thread sees kvm->stop and kvm->pause before it enters again.
+ *
+ * A machine is paused when no thread is inside the gate (kvm->park), and the gate is shut: each
+ * thread goes in before it enters the guest for the first time, and comes out to park or to end.
  */
 #include <errno.h>
 #include <sched.h>
@@ -165,6 +168,68 @@ static void answer_halted(struct vcpu *vcpu)
 }
 
 /*
+ * Only with the next entry does KVM complete the last access: registers are whole then. An access
+ * that KVM cuts into pieces comes back with the next one. That ends: KVM does the pieces of one
+ * access, or 1,024 elements of a string, before it would enter the guest, which it must not.
+ */
+static void finish_access(struct vcpu *vcpu)
+{
+	bool more;
+
+	do {
+		__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+		more = !ioctl(vcpu->fd, KVM_RUN, 0);
+		burst_drain(vcpu->kvm);
+	} while (more && exit_handle(vcpu));
+}
+
+/* Waits at the gate while the machine is paused. One that ends lets everybody through. */
+static void go_in(struct kvm *kvm)
+{
+	lock_take(&kvm->park.lock);
+	while (atomic_load(&kvm->pause) && !atomic_load(&kvm->stop))
+		lock_wait(&kvm->park.lock, &kvm->park.moved, UINT64_MAX);
+	kvm->park.inside++;
+	lock_drop(&kvm->park.lock);
+}
+
+static void come_out(struct vcpu *vcpu)
+{
+	struct kvm *kvm = vcpu->kvm;
+
+	finish_access(vcpu);
+	lock_take(&kvm->park.lock);
+	if (!--kvm->park.inside)
+		pthread_cond_broadcast(&kvm->park.moved);
+	lock_drop(&kvm->park.lock);
+}
+
+void vcpus_park(struct kvm *kvm)
+{
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+		vcpu_kick(&kvm->vcpus[i]);
+	lock_take(&kvm->park.lock);
+	while (kvm->park.inside)
+		lock_wait(&kvm->park.lock, &kvm->park.moved, UINT64_MAX);
+	lock_drop(&kvm->park.lock);
+}
+
+void vcpus_wake(struct kvm *kvm)
+{
+	lock_take(&kvm->park.lock);
+	pthread_cond_broadcast(&kvm->park.moved);
+	lock_drop(&kvm->park.lock);
+}
+
+static void park(struct vcpu *vcpu)
+{
+	come_out(vcpu);
+	go_in(vcpu->kvm);
+	/* So that the guest's watchdog forgives the gap; fails when the guest has no kvmclock. */
+	ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
+/*
  * One turn. What others want of this vCPU they write first, and then kick: so it is looked at
  * behind the reset of immediate_exit, and a kick that comes later ends KVM_RUN.
  */
@@ -176,6 +241,10 @@ static bool turn(struct vcpu *vcpu)
 	__atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 	if (atomic_load(&kvm->stop))
 		return false;
+	if (atomic_load(&kvm->pause)) {
+		park(vcpu);
+		return true;
+	}
 	if (kvm->split && vcpu == &kvm->vcpus[0])
 		irqchip_offer(vcpu);
 	errnum = ioctl(vcpu->fd, KVM_RUN, 0) ? errno : 0;
@@ -194,14 +263,12 @@ static void *vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
 
+	go_in(vcpu->kvm);
 	if (!vcpu->first_entry)
 		vcpu->first_entry = clock_now();
 	while (turn(vcpu))
 		;
-	/* Only with the next entry does KVM complete the last access: registers are whole then. */
-	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	ioctl(vcpu->fd, KVM_RUN, 0);
-	burst_drain(vcpu->kvm);
+	come_out(vcpu);
 	return NULL;
 }
 
