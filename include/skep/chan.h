@@ -19,8 +19,9 @@
  *			client is kept as long as the queue holds it
  *	none		output vanishes, there is no input
  *
- * When standard input is a terminal, Ctrl-a begins an escape: x ends the machine, b sends a break,
- * a or Ctrl-a sends Ctrl-a itself, h shows this. Other input is passed on as it is.
+ * When standard input is a terminal, Ctrl-a begins an escape: x ends the machine, p pauses it and
+ * has it go on, b sends a break, a or Ctrl-a sends Ctrl-a itself, h shows this. Other input is
+ * passed on as it is.
  */
 #ifndef SKEP_CHAN_H
 #define SKEP_CHAN_H
@@ -32,6 +33,7 @@
 struct chan;
 struct device;
 struct err;
+struct machine;
 
 struct chan_ops {
 	/*
@@ -63,6 +65,12 @@ void chan_put(struct chan *c, const uint8_t *data, size_t len);
 
 /* Waits for room in the queue: from bus_ops.settle, no lock held. */
 void chan_settle(struct chan *c);
+
+/*
+ * While @on, chan_settle() of any of @m's channels returns at once, with nothing lost: the vCPUs
+ * are wanted out of the guest. Control thread.
+ */
+void chan_hurry(struct machine *m, bool on);
 
 /* The device has room for input again. Device's lock held. */
 void chan_want_input(struct chan *c);

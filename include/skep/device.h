@@ -20,6 +20,7 @@
 #include "skep/lock.h"
 
 struct bus;
+struct chan;
 struct config;
 struct err;
 struct gmem;
@@ -67,6 +68,14 @@ struct machine {
 	 * to LOCK_CHIP held; returns at once, the vCPUs leave the guest soon after.
 	 */
 	void (*end)(struct machine *m, const struct ending *ending);
+
+	/*
+	 * Pauses the machine, or has it go on if it is paused; returns whether it is paused now.
+	 * Control thread, no lock held.
+	 */
+	bool (*toggle_pause)(struct machine *m);
+
+	struct chan *chans; /* those that are open; chan.c's own */
 };
 
 struct device {

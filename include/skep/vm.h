@@ -41,6 +41,19 @@ int vm_create(struct vm **vm, const struct config *config, int kvm_fd, struct lo
 /* Runs the machine until it ends. */
 int vm_run(struct vm *vm, struct ending *ending, struct err *err);
 
+/*
+ * Has the guest stand still, and go on, without noticing: when vm_pause() returns, every vCPU is
+ * out of the guest, its last access completed, and virtual time does not move. Control thread, no
+ * lock held, from vm_create() on; what is the case already stays so.
+ *
+ * Host I/O goes on, and what it brings the guest waits: interrupts in KVM, input in the device.
+ * The TSC and the timers of local APICs are KVM's and run by the host's time (kvm.h); so does
+ * machine.timeout. A paused machine can be ended, and a reset leaves it paused.
+ */
+void vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
+bool vm_paused(const struct vm *vm);
+
 /* Takes the machine apart; consoles write out what they hold. NULL is allowed. */
 void vm_destroy(struct vm *vm);
 

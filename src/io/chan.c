@@ -77,7 +77,7 @@ static bool wait_for_room(struct chan *c)
 {
 	uint64_t start = clock_now(), since = start, seen = c->progress;
 
-	while (c->out_tail > CHAN_CROWDED && !c->stalled) {
+	while (c->out_tail > CHAN_CROWDED && !c->stalled && !c->hurry) {
 		if (!c->reader) {
 			c->stalled = true;
 			return true;
@@ -126,6 +126,16 @@ void chan_settle(struct chan *c)
 			  "%s: nobody is connected to %s and the queue is full; output is dropped "
 			  "until somebody is",
 			  c->dev->id, c->what);
+}
+
+void chan_hurry(struct machine *m, bool on)
+{
+	for (struct chan *c = m->chans; c; c = c->next) {
+		lock_take(&c->lock);
+		c->hurry = on;
+		pthread_cond_broadcast(&c->moved);
+		lock_drop(&c->lock);
+	}
 }
 
 /* Output: the worker's side */
@@ -279,8 +289,15 @@ static void help(const struct chan *c)
 {
 	/* LOG_ERROR is never filtered, and adds no word of its own. */
 	log_line(c->log, LOG_ERROR,
-		 "Ctrl-a x ends the machine, Ctrl-a b sends a break, Ctrl-a a sends Ctrl-a, "
-		 "Ctrl-a h shows this");
+		 "Ctrl-a x ends the machine, Ctrl-a p pauses it, Ctrl-a b sends a break, "
+		 "Ctrl-a a sends Ctrl-a, Ctrl-a h shows this");
+}
+
+static void toggle_pause(const struct chan *c)
+{
+	struct machine *m = c->dev->machine;
+
+	log_line(c->log, LOG_ERROR, m->toggle_pause(m) ? "paused; Ctrl-a p goes on" : "going on");
 }
 
 /* The byte behind Ctrl-a; returns whether it is for the guest. @at is its place in in_buf. */
@@ -298,6 +315,9 @@ static bool escaped(struct chan *c, uint8_t *byte, size_t at)
 		return false;
 	case 'x':
 		machine_end(c->dev->machine, END_USER, 0, "ended by Ctrl-a x");
+		return false;
+	case 'p':
+		toggle_pause(c);
 		return false;
 	case 'h':
 	case '?':
@@ -462,6 +482,8 @@ int chan_open(struct chan **cp, struct device *dev, const char *spec, const stru
 		signal(SIGXFSZ, SIG_IGN);
 		chan_in_next(c);
 	}
+	c->next = dev->machine->chans;
+	dev->machine->chans = c;
 	*cp = c;
 	return 0;
 }
@@ -504,10 +526,21 @@ static void flush(struct chan *c)
 	}
 }
 
+static void unlink_chan(const struct chan *c)
+{
+	struct chan **p = &c->dev->machine->chans;
+
+	while (*p && *p != c)
+		p = &(*p)->next;
+	if (*p)
+		*p = c->next;
+}
+
 void chan_close(struct chan *c)
 {
 	if (!c)
 		return;
+	unlink_chan(c);
 	c->closing = true;
 	stop(c, &c->out_io);
 	stop(c, &c->delay_io);

@@ -38,6 +38,7 @@ struct chan_file {
 };
 
 struct chan {
+	struct chan *next; /* of the machine's */
 	struct device *dev;
 	struct worker *worker;
 	struct log *log;
@@ -83,6 +84,7 @@ struct chan {
 	bool reader;       /* there may be somebody who reads */
 	bool stalled;      /* nobody waits for the reader */
 	bool dead;         /* nothing will ever be written again */
+	bool hurry;        /* nobody waits at all: see chan_hurry() */
 	struct chan_totals totals;
 	atomic_bool crowded; /* out_tail is beyond CHAN_CROWDED */
 };

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "skep/bits.h"
+#include "skep/chan.h"
 #include "skep/clock.h"
 #include "skep/err.h"
 #include "skep/timer.h"
@@ -102,11 +103,11 @@ static void on_watch(struct io *io, int result)
 
 	if (result != -ETIME)
 		return;
-	if (!vm->watch_asked) {
+	if (!vm->watch_asked && !vm->paused) {
 		kvm_ask_halted(vm->kvm);
 		vm->watch_asked = true;
 		io_timeout(vm->machine.control, io, clock_now() + WATCH_ANSWER);
-	} else if (kvm_all_halted(vm->kvm)) {
+	} else if (kvm_all_halted(vm->kvm) && !vm->paused) {
 		machine_end(&vm->machine, END_HALTED, 0,
 			    "the guest hangs: every vCPU has halted with interrupts off");
 	} else {
@@ -114,17 +115,61 @@ static void on_watch(struct io *io, int result)
 	}
 }
 
+/* Time goes on before the guest does, and stops behind it. */
+void vm_pause(struct vm *vm)
+{
+	if (vm->paused)
+		return;
+	vm->paused = true;
+	chan_hurry(&vm->machine, true);
+	kvm_pause(vm->kvm);
+	vtime_pause(vm->machine.time);
+}
+
+void vm_resume(struct vm *vm)
+{
+	if (!vm->paused)
+		return;
+	vm->paused = false;
+	chan_hurry(&vm->machine, false);
+	if (vm->running)
+		vtime_resume(vm->machine.time);
+	kvm_resume(vm->kvm);
+}
+
+bool vm_paused(const struct vm *vm)
+{
+	return vm->paused;
+}
+
+bool vm_toggle_pause(struct machine *m)
+{
+	struct vm *vm = container_of(m, struct vm, machine);
+
+	if (vm->paused)
+		vm_resume(vm);
+	else
+		vm_pause(vm);
+	return vm->paused;
+}
+
 /* Runs until something ends the machine; the vCPUs are out of the guest then. */
 static int run_once(struct vm *vm, struct err *err)
 {
 	struct worker *control = vm->machine.control;
-	int ret = kvm_start(vm->kvm, err);
+	int ret;
 
+	chan_hurry(&vm->machine, false);
+	ret = kvm_start(vm->kvm, err);
 	if (ret)
 		return ret;
-	vtime_resume(vm->machine.time);
+	vm->running = true;
+	if (!vm->paused)
+		vtime_resume(vm->machine.time);
 	watch_next(vm);
 	ret = worker_run(control);
+	vm->running = false;
+	chan_hurry(&vm->machine, true);
 	kvm_stop(vm->kvm);
 	vtime_pause(vm->machine.time);
 	io_cancel(control, &vm->watch_io);

@@ -256,6 +256,7 @@ int vm_create(struct vm **out, const struct config *config, int kvm_fd, struct l
 	vm->report.created = clock_now();
 	vm->machine.log = log;
 	vm->machine.end = vm_end;
+	vm->machine.toggle_pause = vm_toggle_pause;
 	vm->ended.fn = vm_on_ended;
 	vm->signals = -1;
 	ret = assemble(vm, config, kvm_fd, err);

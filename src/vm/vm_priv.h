@@ -58,6 +58,9 @@ struct vm {
 	uint64_t watch_exits;
 	bool watch_asked;
 
+	bool running; /* the vCPUs have their threads */
+	bool paused;
+
 	struct vm_report report;
 };
 
@@ -69,6 +72,7 @@ void vm_trim(void);
 
 /* life.c */
 void vm_end(struct machine *m, const struct ending *ending);
+bool vm_toggle_pause(struct machine *m);
 void vm_on_ended(struct post *post);
 int vm_take_signals(struct vm *vm, struct err *err);
 

@@ -298,6 +298,39 @@ static void stall_and_recovery(void **state)
 	fixture_free(f);
 }
 
+static void *put_page(void *arg)
+{
+	static char page[4096];
+
+	put(arg, page, sizeof(page));
+	return NULL;
+}
+
+/* In front of a reader that takes nothing: who waits returns, and nobody waits meanwhile. */
+static void nobody_waits_in_a_hurry(void **state)
+{
+	struct fixture *f = fixture_new(false, 0);
+	int reader = piped_output(f, -1);
+	pthread_t vcpu;
+
+	(void)state;
+	fixture_open(f, "stdio");
+	chan_hurry(&f->machine, true);
+	for (unsigned int i = 0; i < 50; i++)
+		put_page(f);
+	chan_hurry(&f->machine, false);
+	assert_int_equal(pthread_create(&vcpu, NULL, put_page, f), 0);
+	usleep(20000);
+	chan_hurry(&f->machine, true);
+	pthread_join(vcpu, NULL);
+	assert_int_equal(totals(f).out_dropped, 0);
+	assert_int_equal(logged(f, "has taken nothing"), 0);
+	fixture_close(f);
+	chan_hurry(&f->machine, false);
+	close(reader);
+	fixture_free(f);
+}
+
 static void a_slow_reader_loses_nothing(void **state)
 {
 	struct fixture *f;
@@ -862,6 +895,7 @@ int main(void)
 		cmocka_unit_test(short_writes_lose_nothing),
 		cmocka_unit_test(ten_mebibytes_byte_for_byte),
 		cmocka_unit_test(stall_and_recovery),
+		cmocka_unit_test(nobody_waits_in_a_hurry),
 		cmocka_unit_test(a_slow_reader_loses_nothing),
 		cmocka_unit_test(close_gives_up_on_a_dead_reader),
 		cmocka_unit_test(a_reader_that_has_gone),

@@ -35,6 +35,7 @@ struct fixture {
 	bool real;
 	atomic_bool ended; /* last: ending is complete */
 	struct ending ending;
+	bool paused;
 	int saved[2]; /* standard input and output; -1: not exchanged */
 
 	/* The device, under its lock */
@@ -50,6 +51,14 @@ static inline void fixture_end(struct machine *m, const struct ending *ending)
 
 	f->ending = *ending;
 	f->ended = true;
+}
+
+static inline bool fixture_toggle_pause(struct machine *m)
+{
+	struct fixture *f = container_of(m, struct fixture, machine);
+
+	f->paused = !f->paused;
+	return f->paused;
 }
 
 static inline size_t fixture_input(struct device *dev, const uint8_t *data, size_t len)
@@ -88,6 +97,7 @@ static inline struct fixture *fixture_new(bool real, uint64_t seed)
 	log_init(&f->log, memfd_create("log", MFD_CLOEXEC), LOG_INFO);
 	f->machine.log = &f->log;
 	f->machine.end = fixture_end;
+	f->machine.toggle_pause = fixture_toggle_pause;
 	f->dev.machine = &f->machine;
 	snprintf(f->dev.id, sizeof(f->dev.id), "com1");
 	lock_init(&f->dev.lock, LOCK_DEVICE);

@@ -148,7 +148,16 @@ static void escapes(void **state)
 		assert_got(f, all);
 		assert_false(f->ended);
 	}
-	assert_int_equal(logged(f, "Ctrl-a x ends the machine"), 1);
+	assert_int_equal(logged(f, "Ctrl-a x ends the machine, Ctrl-a p pauses it"), 1);
+	type(f, &t, "\001p");
+	assert_true(f->paused);
+	assert_int_equal(logged(f, "paused; Ctrl-a p goes on"), 1);
+	assert_int_equal(logged(f, "going on"), 0);
+	type(f, &t, "\001pp");
+	assert_false(f->paused);
+	assert_int_equal(logged(f, "going on"), 1);
+	strcat(all, "p");
+	assert_got(f, all);
 	type(f, &t, "\001x");
 	assert_true(f->ended);
 	assert_int_equal(f->ending.kind, END_USER);
