@@ -102,12 +102,15 @@ void worker_post(struct worker *w, struct post *post);
 /*
  * Has @d->fn(@d) run once before the worker next enters the kernel, when all completions and posts
  * at hand have been seen to: for what is done once per batch. Deferring what is deferred already
- * changes nothing; @fn may start operations, which go to the kernel with the batch.
+ * changes nothing; @fn may start operations, which go to the kernel with the batch, and defer
+ * others, which still run; if it defers itself, that is for the next batch. While the worker does
+ * not run, it stays deferred until it does; one that stops runs what is deferred first.
  */
 struct deferral {
 	void (*fn)(struct deferral *d);
 	/* Private. */
 	struct deferral *next;
+	uint64_t batch;
 	bool queued;
 };
 void worker_defer(struct worker *w, struct deferral *d);
@@ -151,7 +154,8 @@ void io_cancel(struct worker *w, struct io *io);
 
 /*
  * Turns the worker over until @io has completed: for tearing down, after io_cancel() or when it is
- * sure to complete. Other operations may complete meanwhile; posts, calls and timers wait.
+ * sure to complete. Other operations may complete meanwhile; posts, calls, timers and deferrals
+ * wait.
  */
 void io_drain(struct worker *w, struct io *io);
 

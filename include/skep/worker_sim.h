@@ -24,7 +24,8 @@ int worker_sim_create(struct worker **w, uint64_t seed, struct err *err);
 
 /*
  * Carries out one operation that can complete now (what would block is left waiting) or one post,
- * and completes it. False when there was nothing to do.
+ * and completes it; or one deferral, when nothing is posted and no result is left to deliver. False
+ * when there was nothing to do.
  */
 bool worker_sim_step(struct worker *w);
 

@@ -55,6 +55,7 @@ struct io *io_list_pop(struct io_list *l)
 void worker_init(struct worker *w, const struct worker_engine *engine, const char *name)
 {
 	w->engine = engine;
+	w->batch = 1;
 	for (unsigned int i = 0; i < WORKER_FILES_MAX; i++)
 		w->files[i] = -1;
 	lock_init(&w->lock, LOCK_LEAF);
@@ -166,6 +167,55 @@ void worker_unpost(struct worker *w, struct post *post)
 	bug_on(!*p); /* it is posted to another worker */
 	*p = post->next;
 	atomic_store(&post->queued, false);
+}
+
+void worker_defer(struct worker *w, struct deferral *d)
+{
+	struct deferral **end = &w->deferrals;
+
+	bug_on(!may_touch(w));
+	if (d->queued)
+		return;
+	while (*end)
+		end = &(*end)->next;
+	d->next = NULL;
+	d->queued = true;
+	*end = d;
+}
+
+void worker_undefer(struct worker *w, struct deferral *d)
+{
+	struct deferral **p = &w->deferrals;
+
+	bug_on(!may_touch(w));
+	if (!d->queued)
+		return;
+	while (*p && *p != d)
+		p = &(*p)->next;
+	bug_on(!*p); /* it is another worker's */
+	*p = d->next;
+	d->queued = false;
+}
+
+bool worker_run_deferral(struct worker *w)
+{
+	struct deferral *d = w->deferrals;
+
+	while (d && d->batch == w->batch)
+		d = d->next;
+	if (!d)
+		return false;
+	worker_undefer(w, d);
+	d->batch = w->batch;
+	d->fn(d); /* may give @d back */
+	return true;
+}
+
+static void run_deferrals(struct worker *w)
+{
+	while (worker_run_deferral(w))
+		;
+	w->batch++;
 }
 
 struct call {
@@ -420,7 +470,7 @@ void worker_set_vtime(struct worker *w, struct vtime *vt)
 
 static uint64_t loop_deadline(struct worker *w)
 {
-	if (atomic_load(&w->stop) || atomic_load(&w->posted) || w->posts)
+	if (atomic_load(&w->stop) || atomic_load(&w->posted) || w->posts || w->deferrals)
 		return 0;
 	return w->vt ? vtime_deadline(w->vt) : UINT64_MAX;
 }
@@ -453,6 +503,7 @@ static void turn_until_stopped(struct worker *w)
 		run_posts(w);
 		if (w->vt)
 			vtime_run(w->vt);
+		run_deferrals(w);
 		turn(w, loop_deadline(w));
 	}
 }
@@ -464,6 +515,7 @@ static void loop(struct worker *w)
 	else
 		turn_until_stopped(w);
 	for (;;) {
+		run_deferrals(w);
 		w->engine->detach(w);
 		if (cease_running(w))
 			break;

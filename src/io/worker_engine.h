@@ -77,6 +77,8 @@ struct worker {
 	struct io_list cancels;
 	struct io_list ready;
 	struct post *posts; /* taken from @posted, in order */
+	struct deferral *deferrals;
+	uint64_t batch; /* a deferral runs once in each */
 	unsigned int pending;
 
 	/* Any thread. */
@@ -111,6 +113,8 @@ void worker_deliver(struct worker *w, struct io *io);
 void worker_expire(struct worker *w);
 /* Moves what was posted to w->posts. */
 void worker_take_posts(struct worker *w);
+/* Runs one deferral that has not run in this batch; false when there is none. */
+bool worker_run_deferral(struct worker *w);
 /* Runs @post, which was taken off w->posts. */
 void worker_run_post(struct worker *w, struct post *post);
 

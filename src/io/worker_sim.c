@@ -205,19 +205,13 @@ static unsigned int count_posts(const struct worker *w)
 	return n;
 }
 
-bool worker_sim_step(struct worker *w)
+/* One of the operations, posts and results at hand, as drawn. */
+static bool step_drawn(struct sim *s, unsigned int posts, unsigned int ready, unsigned int queued)
 {
-	struct sim *s = sim_of(w);
-	unsigned int posts, ready, queued, pick;
+	struct worker *w = &s->worker;
+	unsigned int pick;
 	struct io *io;
 
-	if (w->vt && vtime_deadline(w->vt) <= clock_now())
-		vtime_run(w->vt);
-	worker_expire(w);
-	worker_take_posts(w);
-	posts = count_posts(w);
-	ready = list_length(&w->ready);
-	queued = list_length(&w->queue);
 	if (posts + ready + queued == 0)
 		return false;
 	pick = s->ordered ? 0 : (unsigned int)draw(s, posts + ready + queued);
@@ -237,6 +231,27 @@ bool worker_sim_step(struct worker *w)
 	else
 		worker_deliver(w, list_at(&w->ready, pick - posts));
 	return true;
+}
+
+bool worker_sim_step(struct worker *w)
+{
+	struct sim *s = sim_of(w);
+	unsigned int posts, ready;
+
+	if (w->vt && vtime_deadline(w->vt) <= clock_now())
+		vtime_run(w->vt);
+	worker_expire(w);
+	worker_take_posts(w);
+	posts = count_posts(w);
+	ready = list_length(&w->ready);
+	/* What is deferred comes behind all posts and results, and before an operation. */
+	if (w->deferrals && posts + ready)
+		return step_drawn(s, posts, ready, 0);
+	if (worker_run_deferral(w))
+		return true;
+	if (posts + ready == 0)
+		w->batch++;
+	return step_drawn(s, posts, ready, list_length(&w->queue)) || worker_run_deferral(w);
 }
 
 unsigned int worker_sim_run(struct worker *w, unsigned int limit)

@@ -604,6 +604,151 @@ static void test_call_at_rest(struct worker *w)
 	worker_destroy(NULL);
 }
 
+#define BATCH 8
+
+struct batch_post {
+	struct post post; /* first */
+	struct batch *batch;
+};
+
+/* Posts and a completion defer @flush, which runs once for all that are at hand. */
+struct batch {
+	struct worker *worker;
+	struct batch_post posts[BATCH];
+	struct deferral flush, chained, again, never;
+	struct io io;
+	unsigned int seen; /* since the last flush */
+	unsigned int flushes;
+	unsigned int chains;
+	unsigned int agains;
+	int slot;
+};
+
+static void batch_post(struct post *post)
+{
+	struct batch *b = container_of(post, struct batch_post, post)->batch;
+
+	b->seen++;
+	worker_defer(b->worker, &b->flush);
+	worker_defer(b->worker, &b->flush);
+}
+
+static void batch_flush(struct deferral *d)
+{
+	struct batch *b = container_of(d, struct batch, flush);
+
+	assert_int_equal(b->seen, b->flushes ? 1 : BATCH);
+	b->seen = 0;
+	if (b->flushes++) {
+		worker_stop(b->worker);
+		return;
+	}
+	worker_defer(b->worker, &b->again);
+	worker_defer(b->worker, &b->never);
+	worker_defer(b->worker, &b->chained);
+	worker_undefer(b->worker, &b->never);
+	io_write(b->worker, &b->io, b->slot, "x", 1, IO_STREAM);
+}
+
+/* In the batch of the one that deferred it, and before the kernel has the operation. */
+static void batch_chained(struct deferral *d)
+{
+	struct batch *b = container_of(d, struct batch, chained);
+
+	assert_true(io_pending(&b->io));
+	assert_int_equal(lseek(b->worker->files[b->slot], 0, SEEK_CUR), 0);
+	b->chains++;
+}
+
+/* Each run is a batch of its own, and others get on. */
+static void batch_again(struct deferral *d)
+{
+	struct batch *b = container_of(d, struct batch, again);
+
+	b->agains++;
+	worker_defer(b->worker, d);
+}
+
+static void batch_never(struct deferral *d)
+{
+	(void)d;
+	fail_msg("it was taken back");
+}
+
+static void batch_written(struct io *io, int result)
+{
+	struct batch *b = container_of(io, struct batch, io);
+
+	assert_int_equal(result, 1);
+	b->seen++;
+	worker_defer(b->worker, &b->flush);
+}
+
+static void test_deferrals(struct worker *w)
+{
+	struct batch b = {.worker = w, .io.done = batch_written};
+	struct op op = op_new();
+	int fd = temporary_file();
+
+	b.slot = add(w, fd);
+	b.flush.fn = batch_flush;
+	b.chained.fn = batch_chained;
+	b.again.fn = batch_again;
+	b.never.fn = batch_never;
+	for (unsigned int i = 0; i < BATCH; i++) {
+		b.posts[i] = (struct batch_post){.post.fn = batch_post, .batch = &b};
+		worker_post(w, &b.posts[i].post);
+	}
+	/* Draining leaves them alone. */
+	worker_defer(w, &b.never);
+	io_sync(w, &op.io, b.slot, true);
+	assert_int_equal(finish(w, &op), 0);
+	worker_undefer(w, &b.never);
+	worker_undefer(w, &b.never);
+	assert_int_equal(worker_run(w), 0);
+	assert_int_equal(b.flushes, 2);
+	assert_int_equal(b.chains, 1);
+	assert_true(b.agains >= 1);
+	worker_undefer(w, &b.again);
+	close(fd);
+}
+
+static void stop_and_defer(struct post *post)
+{
+	struct batch *b = container_of(post, struct batch_post, post)->batch;
+
+	worker_stop(b->worker);
+	worker_defer(b->worker, &b->again);
+	worker_defer(b->worker, &b->chained);
+	io_write(b->worker, &b->io, b->slot, "x", 1, IO_STREAM);
+}
+
+/* A worker that stops runs what is deferred, once; and what is deferred at rest waits. */
+static void test_deferrals_at_stop(struct worker *w)
+{
+	struct batch b = {.worker = w, .io.done = batch_written};
+	int fd = temporary_file();
+	unsigned int agains;
+
+	b.slot = add(w, fd);
+	b.chained.fn = batch_chained;
+	b.again.fn = batch_again;
+	b.posts[0] = (struct batch_post){.post.fn = stop_and_defer, .batch = &b};
+	worker_post(w, &b.posts[0].post);
+	assert_int_equal(worker_run(w), 0);
+	assert_int_equal(b.chains, 1);
+	agains = b.agains;
+	assert_true(agains >= 1);
+	b.flush.fn = batch_never;
+	io_drain(w, &b.io);
+	worker_undefer(w, &b.flush);
+	worker_stop(w);
+	assert_int_equal(worker_run(w), 0);
+	assert_true(b.agains > agains);
+	worker_undefer(w, &b.again);
+	close(fd);
+}
+
 /* From here on: threads. */
 
 static void start(struct worker *w)
@@ -1045,6 +1190,8 @@ int main(void)
 		EVERYWHERE(test_slots),
 		EVERYWHERE(test_restart_in_completion),
 		AT_REST(test_posts),
+		AT_REST(test_deferrals),
+		AT_REST(test_deferrals_at_stop),
 		AT_REST(test_stop_early),
 		AT_REST(test_call_at_rest),
 		ON(on_uring, test_threads),
