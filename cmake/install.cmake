@@ -37,6 +37,6 @@ set(CPACK_DEBIAN_PACKAGE_DESCRIPTION
 set(CPACK_DEBIAN_PACKAGE_SECTION misc)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 # Opened at run time, to put an instruction that KVM stumbled over in words.
-set(CPACK_DEBIAN_PACKAGE_RECOMMENDS libcapstone4)
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "libcapstone4, libnettle8")
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 include(CPack)

@@ -37,6 +37,11 @@ void boot_close(struct boot_image *img);
 
 uint64_t boot_image_size(const struct boot_image *img);
 
+/* The SHA-256 of the image's bytes as they are now, in hexadecimal. -ENOSYS: this host has no
+ * Nettle. */
+#define BOOT_HASH_TEXT 65
+int boot_image_hash(const struct boot_image *img, char hex[BOOT_HASH_TEXT], struct err *err);
+
 /* What a kernel image says of itself. */
 struct boot_info {
 	const char *format; /* in words; never NULL */

@@ -20,6 +20,7 @@
 
 #include "skep/device.h"
 
+struct boot_image;
 struct config;
 struct err;
 struct kvm_exit_count;
@@ -76,6 +77,11 @@ struct vm_report {
 	uint64_t own_bytes;   /* resident memory of skep beyond that */
 };
 void vm_report(const struct vm *vm, struct vm_report *report);
+/*
+ * The files that the guest was booted from, number @n counting from 0: the kernel, unless it is the
+ * demo guest, and the initrds in order. What the option tree calls it in *@key; NULL past the last.
+ */
+const struct boot_image *vm_image(const struct vm *vm, unsigned int n, char key[32]);
 /* Every device's state, by its state table. Behind vm_run(). */
 void vm_dump_state(const struct vm *vm, FILE *to);
 size_t vm_exit_counts(const struct vm *vm, struct kvm_exit_count *counts, size_t room);

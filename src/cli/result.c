@@ -8,11 +8,31 @@
 #include "skep/clock.h"
 #include "skep/err.h"
 
-void result_collect(struct result *r, const struct vm *vm)
+static void collect_images(struct result *r, const struct vm *vm)
+{
+	const struct boot_image *img;
+	struct err err;
+
+	for (unsigned int n = 0; n < RESULT_IMAGES_MAX; n++) {
+		struct result_image *image = &r->images[n];
+
+		img = vm_image(vm, n, image->key);
+		if (!img)
+			return;
+		image->size = boot_image_size(img);
+		if (boot_image_hash(img, image->sha256, &err))
+			image->sha256[0] = '\0';
+		r->image_count = n + 1;
+	}
+}
+
+void result_collect(struct result *r, const struct vm *vm, bool hash)
 {
 	vm_report(vm, &r->report);
 	r->exit_count = vm_exit_counts(vm, r->exits, KVM_EXIT_COUNTS_MAX);
 	r->port_count = vm_port_counts(vm, r->ports, KVM_PORT_COUNTS_MAX);
+	if (hash)
+		collect_images(r, vm);
 }
 
 /* Microseconds since the command began. */
@@ -63,6 +83,22 @@ static json_t *counters(const struct result *r)
 	return c;
 }
 
+static json_t *images(const struct result *r)
+{
+	json_t *all = json_object();
+
+	for (unsigned int i = 0; i < r->image_count; i++) {
+		const struct result_image *image = &r->images[i];
+		json_t *one = json_object();
+
+		json_object_set_new(one, "size", json_integer((json_int_t)image->size));
+		json_object_set_new(one, "sha256",
+				    *image->sha256 ? json_string(image->sha256) : json_null());
+		json_object_set_new(all, image->key, one);
+	}
+	return all;
+}
+
 static json_t *host(void)
 {
 	struct utsname u;
@@ -100,6 +136,7 @@ int result_write(const struct result *r, FILE *to, struct err *err)
 	json_object_set_new(o, "kernel", json_string(r->kernel ? r->kernel : "demo"));
 	json_object_set_new(o, "host", host());
 	if (r->ran) {
+		json_object_set_new(o, "images", images(r));
 		json_object_set_new(o, "times_us", times(r));
 		json_object_set_new(o, "counters", counters(r));
 	}

@@ -9,8 +9,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "skep/boot.h"
 #include "skep/kvm.h"
 #include "skep/vm.h"
+
+#define RESULT_IMAGES_MAX 17
 
 struct result {
 	uint64_t started; /* clock_now() when the command began */
@@ -19,6 +22,12 @@ struct result {
 	struct ending ending;
 	const char *kernel; /* NULL: the demo guest */
 	const char *name;
+	struct result_image {
+		char key[32];
+		uint64_t size;
+		char sha256[BOOT_HASH_TEXT]; /* "" when it could not be had */
+	} images[RESULT_IMAGES_MAX];
+	unsigned int image_count;
 	struct vm_report report;
 	struct kvm_exit_count exits[KVM_EXIT_COUNTS_MAX];
 	size_t exit_count;
@@ -26,8 +35,9 @@ struct result {
 	size_t port_count;
 };
 
-/* Takes the figures of a machine that has ended, before it is taken apart. */
-void result_collect(struct result *r, const struct vm *vm);
+/* Takes the figures of a machine that has ended, before it is taken apart. @hash: its images', too,
+ * which takes as long as reading them. */
+void result_collect(struct result *r, const struct vm *vm, bool hash);
 
 /* Before the guest runs, so that a place that cannot be written is told at once. NULL is "none". */
 int result_open(FILE **to, const char *path, struct err *err);

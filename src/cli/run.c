@@ -211,7 +211,7 @@ static int run_machine(struct run *run, struct result *result, struct err *err)
 	if (!ret) {
 		result->ran = true;
 		result->status = ending_status(&result->ending);
-		result_collect(result, vm);
+		result_collect(result, vm, run->result != NULL);
 		if (run->dump_state)
 			vm_dump_state(vm, stderr);
 	}

@@ -332,6 +332,21 @@ void vm_report(const struct vm *vm, struct vm_report *report)
 	report->own_bytes = resident - MIN(resident, report->guest_bytes);
 }
 
+const struct boot_image *vm_image(const struct vm *vm, unsigned int n, char key[32])
+{
+	unsigned int files = vm->options.kernel ? 1 : 0;
+
+	if (n < files) {
+		snprintf(key, 32, "boot.kernel");
+		return vm->kernel;
+	}
+	n -= files;
+	if (n >= vm->initrd_count)
+		return NULL;
+	snprintf(key, 32, "boot.initrd.%u", n);
+	return vm->initrds[n];
+}
+
 void vm_dump_state(const struct vm *vm, FILE *to)
 {
 	for (unsigned int i = 0; i < vm->device_count; i++) {

@@ -7,7 +7,7 @@
 compiler_need() {
 	apt_need 'the compiler, the build tools and the libraries that skep is built with' \
 		gcc libc6-dev cmake ninja-build pkg-config liburing-dev libjansson-dev libcapstone-dev \
-		libcmocka-dev
+		nettle-dev libcmocka-dev
 }
 
 # seconds_since EPOCHREALTIME : with one decimal.
