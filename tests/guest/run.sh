@@ -68,8 +68,10 @@ run_one() {
 	# With the other interrupt chips the same is to be seen.
 	expected=$here/expect/${name%-kernel}
 	[ -e "$expected" ] || expected=/dev/null
+	typed=$here/input/${name%-kernel}
+	[ -e "$typed" ] || typed=/dev/null
 
-	timeout -s KILL $PATIENCE "$skep" run "$@" </dev/null >"$work/console" 2>"$work/messages"
+	timeout -s KILL $PATIENCE "$skep" run "$@" <"$typed" >"$work/console" 2>"$work/messages"
 	status=$?
 	[ $status -ne 126 ] || skip "$(cat "$work/messages")"
 	verdict=$(says "$expected" "$work/console") && [ $status -eq "$want" ] && {

@@ -34,7 +34,7 @@ cp "$here/tap.sh" "${suite[@]}" "$stage/suite"
 cp "$1/skep" "$here/all.sh" "$stage"
 cp "$1/tests/unit_gmem" "$stage"
 mkdir "$stage/guest" "$stage/images"
-cp -r "$here/../guest/run.sh" "$here/../guest/list" "$here/../guest/expect" "$stage/guest"
+cp -r "$here"/../guest/{run.sh,list,expect,input} "$stage/guest"
 cp "$1"/tests/guest/*.bz "$stage/images"
 asan=''
 if (($# > 1)); then
