@@ -21,7 +21,7 @@ static void expect(const void *data, size_t len, const char *sum)
 	ret = boot_image_hash(img, hex, &err);
 	boot_close(img);
 	if (ret == -ENOSYS) {
-		print_message("skipped: %s\n", err.text);
+		print_message("%s\n", err.text);
 		skip();
 	}
 	assert_int_equal(ret, 0);
@@ -47,15 +47,15 @@ static void a_file_that_shrank_has_no_hash(void **state)
 	int fd = mkstemp(path);
 	struct boot_image *img;
 	struct err err;
+	int ret;
 
 	(void)state;
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, 100000), 0);
 	assert_int_equal(boot_open(&img, "initrd", path, &err), 0);
 	assert_int_equal(ftruncate(fd, 10), 0);
-	assert_in_set(
-		boot_image_hash(img, hex, &err),
-		((unsigned long long[]){(unsigned long long)-EIO, (unsigned long long)-ENOSYS}), 2);
+	ret = boot_image_hash(img, hex, &err);
+	assert_true(ret == -EIO || ret == -ENOSYS);
 	boot_close(img);
 	close(fd);
 	unlink(path);
