@@ -45,7 +45,11 @@ struct virtq_features {
 	bool in_order;  /* VIRTIO_F_IN_ORDER */
 };
 
-/* Where a queue stands, for saving it and going on; free-running or with wrap counter in bit 15. */
+/*
+ * Where a queue stands, for saving it and going on; free-running, or with the wrap counter in bit
+ * 15. Equal once all chains that were popped are pushed and published, and only from there can a
+ * queue go on: nothing tells which chains somebody else had.
+ */
 struct virtq_position {
 	uint16_t avail; /* next to pop */
 	uint16_t used;  /* next to fill */
@@ -72,16 +76,24 @@ void virtq_destroy(struct virtq *vq);
 
 /*
  * Starts it at @from (NULL: the beginning). -EINVAL and the reason for a size that cannot be,
- * misaligned areas, or areas outside RAM. Notifications by the driver are on.
+ * misaligned areas, areas outside RAM, or a @from that was not drained. Notifications by the driver
+ * are on. What was in flight before is forgotten.
  */
 int virtq_start(struct virtq *vq, const struct virtq_setup *setup,
 		const struct virtq_features *features, const struct virtq_position *from,
 		struct err *err);
+/*
+ * Tells in @at (which may be NULL) where it stood. To go on from there, drain it first: push all
+ * chains and publish them. Those still in flight are lost to the driver, as a reset wants it; they
+ * are no longer to be pushed.
+ */
 void virtq_stop(struct virtq *vq, struct virtq_position *at);
 
 /*
  * The next chain: 1; 0 when there is none; -EPROTO when the ring is broken. @chain->iov has @room
  * iovecs. A chain that would need more, or more descriptors than the queue has entries, is broken.
+ * Descriptors of no bytes are left out, so that a chain may have no iovecs. What is in flight when
+ * a ring breaks can be pushed and published as ever.
  */
 int virtq_pop(struct virtq *vq, struct virtq_chain *chain, unsigned int room);
 /* Takes back the last pop, as if it had not been. */

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The split ring of a virtqueue, section 2.7: a table of descriptors, a ring of what the driver
+ * makes available and one of what the device has used. virtq_priv.h has the rules.
+ *
+ * Invariant: used - published chains wait for their publication, and the driver never has more than
+ * size chains outstanding from published on: that is checked wherever its index is taken.
+ */
+#include <errno.h>
+
+#include "virtq_priv.h"
+
+int split_start(struct virtq *vq, const struct virtq_setup *setup, struct err *err)
+{
+	const unsigned int n = setup->size;
+	struct split_ring *r = &vq->split;
+
+	/* The sizes and alignments of 2.7; the events are a part even where nobody uses them. */
+	r->desc = virtq_area(vq, "descriptor table", setup->desc, n * sizeof(*r->desc),
+			     VRING_DESC_ALIGN_SIZE, err);
+	if (!r->desc)
+		return -EINVAL;
+	r->avail = virtq_area(vq, "available ring", setup->driver, 6 + 2 * n,
+			      VRING_AVAIL_ALIGN_SIZE, err);
+	if (!r->avail)
+		return -EINVAL;
+	r->used = virtq_area(vq, "used ring", setup->device, 6 + 8 * n, VRING_USED_ALIGN_SIZE, err);
+	if (!r->used)
+		return -EINVAL;
+	r->used_event = &r->avail->ring[n];
+	r->avail_event = (uint16_t *)&r->used->ring[n];
+	r->avail_seen = vq->avail;
+	r->published = vq->used;
+	/* 2.7.10.2: with events, flags are 0. */
+	store_relaxed(&r->used->flags, 0);
+	if (vq->features.event_idx)
+		store_relaxed(r->avail_event, vq->avail);
+	return 0;
+}
+
+/* Whether there are chains; looks at the driver's index when those that it knows of are taken. */
+static int find(struct virtq *vq)
+{
+	struct split_ring *r = &vq->split;
+
+	if (r->avail_seen != vq->avail)
+		return 1;
+	r->avail_seen = load_acquire(&r->avail->idx);
+	if (!split_idx_valid(r->avail_seen, vq->avail, r->published, vq->size))
+		return virtq_break(vq, "the available index is behind, or ahead by more than the "
+				       "queue is long");
+	return r->avail_seen != vq->avail;
+}
+
+/* Adds the chain that starts at @table[@i], a table of @entries, which has @*left buffers at most.
+ * 1 when it ends in the indirect table that @desc tells of then; 0; or -EPROTO. */
+static int walk(struct virtq *vq, struct virtq_chain *chain, unsigned int room, const void *table,
+		uint32_t entries, uint32_t i, uint32_t *left, struct vring_desc *desc)
+{
+	int ret;
+
+	for (;;) {
+		virtq_fetch(desc, (const struct vring_desc *)table + i);
+		if (desc->flags & VRING_DESC_F_INDIRECT)
+			return 1;
+		if (!(*left)--)
+			return virtq_break(vq, "a chain is longer than the queue, or a loop");
+		ret = virtq_gather(vq, chain, room, desc->addr, desc->len,
+				   desc->flags & VRING_DESC_F_WRITE);
+		if (ret || !(desc->flags & VRING_DESC_F_NEXT))
+			return ret;
+		i = desc->next;
+		if (i >= entries)
+			return virtq_break(vq, "a chain goes on outside the table");
+	}
+}
+
+/* The table that @desc refers to: 2.7.5.3. Its WRITE flag means nothing (2.7.5.3.2). */
+static int walk_table(struct virtq *vq, struct virtq_chain *chain, unsigned int room,
+		      uint32_t *left, struct vring_desc *desc)
+{
+	const uint32_t len = desc->len;
+	const void *table;
+	int ret;
+
+	if (!vq->features.indirect)
+		return virtq_break(vq, "an indirect table was not negotiated");
+	if (desc->flags & VRING_DESC_F_NEXT)
+		return virtq_break(vq, "a chain goes on behind an indirect table");
+	table = virtq_table(vq, desc->addr, len);
+	if (!table)
+		return -EPROTO;
+	ret = walk(vq, chain, room, table, len / (uint32_t)sizeof(*desc), 0, left, desc);
+	return ret > 0 ? virtq_break(vq, "an indirect table is within another") : ret;
+}
+
+int split_pop(struct virtq *vq, struct virtq_chain *chain, unsigned int room)
+{
+	struct split_ring *r = &vq->split;
+	uint32_t left = vq->size;
+	struct vring_desc desc;
+	uint16_t head;
+	int ret = find(vq);
+
+	if (ret <= 0)
+		return ret;
+	head = load_relaxed(&r->avail->ring[split_slot(vq->avail, vq->size)]);
+	if (head >= vq->size)
+		return virtq_break(vq, "a chain starts outside the table");
+	ret = walk(vq, chain, room, r->desc, vq->size, head, &left, &desc);
+	if (ret > 0)
+		ret = walk_table(vq, chain, room, &left, &desc);
+	if (ret)
+		return ret;
+	chain->id = head;
+	chain->count = 1;
+	vq->avail++;
+	return 1;
+}
+
+void split_unpop(struct virtq *vq)
+{
+	vq->avail--;
+}
+
+/* 2.7.8; not seen before the index is. */
+void split_use(struct virtq *vq, const struct virtq_used *used)
+{
+	struct vring_used_elem *e = &vq->split.used->ring[split_slot(vq->used, vq->size)];
+
+	store_relaxed(&e->id, used->id);
+	store_relaxed(&e->len, used->len);
+	vq->used++;
+}
+
+bool split_publish(struct virtq *vq)
+{
+	struct split_ring *r = &vq->split;
+	const uint16_t before = r->published;
+
+	if (before == vq->used)
+		return false;
+	r->published = vq->used;
+	store_ordered(&r->used->idx, vq->used);
+	/* 2.7.7.2 */
+	if (vq->features.event_idx)
+		return ring_need_event(load_ordered(r->used_event), vq->used, before);
+	return !(load_ordered(&r->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+}
+
+/* 2.7.10.2: flags are all there is without events. With them, the event that was asked for last is
+ * behind us and stays so for 65535 chains: nothing needs to be written. */
+void split_disarm(struct virtq *vq)
+{
+	if (!vq->features.event_idx)
+		store_relaxed(&vq->split.used->flags, VRING_USED_F_NO_NOTIFY);
+}
+
+bool split_arm(struct virtq *vq)
+{
+	struct split_ring *r = &vq->split;
+
+	if (vq->features.event_idx)
+		store_ordered(r->avail_event, vq->avail);
+	else
+		store_ordered(&r->used->flags, 0);
+	return load_ordered(&r->avail->idx) != vq->avail;
+}
