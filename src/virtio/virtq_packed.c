@@ -38,6 +38,18 @@ int packed_start(struct virtq *vq, const struct virtq_setup *setup, struct err *
 	return 0;
 }
 
+static struct vring_packed_desc fetch(const struct vring_packed_desc *from)
+{
+	const struct virtq_words w = virtq_fetch(from);
+
+	return (struct vring_packed_desc){
+		.addr = w.addr,
+		.len = (uint32_t)w.rest,
+		.id = (uint16_t)(w.rest >> 32),
+		.flags = (uint16_t)(w.rest >> 48),
+	};
+}
+
 /* Adds the table that @desc refers to. WRITE is the only flag that means anything in there, and
  * means nothing in @desc; NEXT and INDIRECT are ignored: 2.8.7. */
 static int walk_table(struct virtq *vq, struct virtq_chain *chain, unsigned int room,
@@ -56,11 +68,10 @@ static int walk_table(struct virtq *vq, struct virtq_chain *chain, unsigned int 
 	if (n > vq->size)
 		return virtq_break(vq, "an indirect table is longer than the queue");
 	for (uint32_t i = 0; i < n; i++) {
-		struct vring_packed_desc d;
-		int ret;
+		const struct vring_packed_desc d = fetch(table + i);
+		int ret =
+			virtq_gather(vq, chain, room, d.addr, d.len, d.flags & VRING_DESC_F_WRITE);
 
-		virtq_fetch(&d, table + i);
-		ret = virtq_gather(vq, chain, room, d.addr, d.len, d.flags & VRING_DESC_F_WRITE);
 		if (ret)
 			return ret;
 	}
@@ -85,7 +96,7 @@ int packed_pop(struct virtq *vq, struct virtq_chain *chain, unsigned int room)
 	do {
 		if (n == vq->size - r->taken)
 			return virtq_break(vq, "a chain is longer than the entries that are free");
-		virtq_fetch(&desc, &r->desc[packed_index(pos)]);
+		desc = fetch(&r->desc[packed_index(pos)]);
 		/* The first one's were read, and count, as they were when it was available. */
 		if (!n)
 			desc.flags = flags;

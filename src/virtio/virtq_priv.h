@@ -86,23 +86,29 @@ int virtq_break(struct virtq *vq, const char *reason);
 /* The hva of an indirect table of @len bytes, which may be any; NULL when the ring is broken. */
 const void *virtq_table(struct virtq *vq, uint64_t gpa, uint32_t len);
 
+/* A descriptor of either format: the buffer's address and the rest. */
+struct virtq_words {
+	uint64_t addr, rest;
+};
+
 /*
- * Takes a copy of the descriptor at @from, of either format. Those of a ring are aligned; the
- * specification does not say that indirect tables are.
+ * Takes a copy of the descriptor at @from. Those of a ring are aligned; the specification does not
+ * say that indirect tables are.
  */
-static inline void virtq_fetch(void *desc, const void *from)
+static inline struct virtq_words virtq_fetch(const void *from)
 {
 	const uint64_t *words = from;
-	uint64_t *to = desc;
+	struct virtq_words w;
 
 	if ((uintptr_t)from % sizeof(*words) == 0) {
-		to[0] = load_relaxed(&words[0]);
-		to[1] = load_relaxed(&words[1]);
+		w.addr = load_relaxed(&words[0]);
+		w.rest = load_relaxed(&words[1]);
 	} else {
-		memcpy(desc, from, 2 * sizeof(*words));
+		memcpy(&w, from, sizeof(w));
 		/* The compiler is not to read it again in place of the copy. */
 		__asm__ volatile("" ::: "memory");
 	}
+	return w;
 }
 
 /* Adds a buffer to @chain. 0, or -EPROTO. */

@@ -52,53 +52,68 @@ static int find(struct virtq *vq)
 	return r->avail_seen != vq->avail;
 }
 
-/* Adds the chain that starts at @table[@i], a table of @entries, which has @*left buffers at most.
- * 1 when it ends in the indirect table that @desc tells of then; 0; or -EPROTO. */
-static int walk(struct virtq *vq, struct virtq_chain *chain, unsigned int room, const void *table,
-		uint32_t entries, uint32_t i, uint32_t *left, struct vring_desc *desc)
+static struct vring_desc fetch(const struct vring_desc *from)
 {
-	int ret;
+	const struct virtq_words w = virtq_fetch(from);
+
+	return (struct vring_desc){
+		.addr = w.addr,
+		.len = (uint32_t)w.rest,
+		.flags = (uint16_t)(w.rest >> 32),
+		.next = (uint16_t)(w.rest >> 48),
+	};
+}
+
+/* The table that @desc refers to: 2.7.5.3. Its WRITE flag means nothing (2.7.5.3.2). */
+static const struct vring_desc *enter(struct virtq *vq, const struct vring_desc *desc)
+{
+	if (!vq->features.indirect)
+		virtq_break(vq, "an indirect table was not negotiated");
+	else if (desc->flags & VRING_DESC_F_NEXT)
+		virtq_break(vq, "a chain goes on behind an indirect table");
+	else
+		return virtq_table(vq, desc->addr, desc->len);
+	return NULL;
+}
+
+/* Adds the buffers of the chain that starts at @i: some descriptors of the ring's own table, then,
+ * maybe, an indirect one. */
+static int walk(struct virtq *vq, struct virtq_chain *chain, unsigned int room, uint32_t i)
+{
+	const struct vring_desc *table = vq->split.desc;
+	uint32_t entries = vq->size, left = vq->size;
+	bool indirect = false;
 
 	for (;;) {
-		virtq_fetch(desc, (const struct vring_desc *)table + i);
-		if (desc->flags & VRING_DESC_F_INDIRECT)
-			return 1;
-		if (!(*left)--)
+		const struct vring_desc desc = fetch(table + i);
+		int ret;
+
+		if (desc.flags & VRING_DESC_F_INDIRECT) {
+			if (indirect)
+				return virtq_break(vq, "an indirect table is within another");
+			table = enter(vq, &desc);
+			if (!table)
+				return -EPROTO;
+			indirect = true;
+			entries = desc.len / (uint32_t)sizeof(desc);
+			i = 0;
+			continue;
+		}
+		if (!left--)
 			return virtq_break(vq, "a chain is longer than the queue, or a loop");
-		ret = virtq_gather(vq, chain, room, desc->addr, desc->len,
-				   desc->flags & VRING_DESC_F_WRITE);
-		if (ret || !(desc->flags & VRING_DESC_F_NEXT))
+		ret = virtq_gather(vq, chain, room, desc.addr, desc.len,
+				   desc.flags & VRING_DESC_F_WRITE);
+		if (ret || !(desc.flags & VRING_DESC_F_NEXT))
 			return ret;
-		i = desc->next;
+		i = desc.next;
 		if (i >= entries)
 			return virtq_break(vq, "a chain goes on outside the table");
 	}
 }
 
-/* The table that @desc refers to: 2.7.5.3. Its WRITE flag means nothing (2.7.5.3.2). */
-static int walk_table(struct virtq *vq, struct virtq_chain *chain, unsigned int room,
-		      uint32_t *left, struct vring_desc *desc)
-{
-	const uint32_t len = desc->len;
-	const void *table;
-	int ret;
-
-	if (!vq->features.indirect)
-		return virtq_break(vq, "an indirect table was not negotiated");
-	if (desc->flags & VRING_DESC_F_NEXT)
-		return virtq_break(vq, "a chain goes on behind an indirect table");
-	table = virtq_table(vq, desc->addr, len);
-	if (!table)
-		return -EPROTO;
-	ret = walk(vq, chain, room, table, len / (uint32_t)sizeof(*desc), 0, left, desc);
-	return ret > 0 ? virtq_break(vq, "an indirect table is within another") : ret;
-}
-
 int split_pop(struct virtq *vq, struct virtq_chain *chain, unsigned int room)
 {
 	struct split_ring *r = &vq->split;
-	uint32_t left = vq->size;
-	struct vring_desc desc;
 	uint16_t head;
 	int ret = find(vq);
 
@@ -107,9 +122,7 @@ int split_pop(struct virtq *vq, struct virtq_chain *chain, unsigned int room)
 	head = load_relaxed(&r->avail->ring[split_slot(vq->avail, vq->size)]);
 	if (head >= vq->size)
 		return virtq_break(vq, "a chain starts outside the table");
-	ret = walk(vq, chain, room, r->desc, vq->size, head, &left, &desc);
-	if (ret > 0)
-		ret = walk_table(vq, chain, room, &left, &desc);
+	ret = walk(vq, chain, room, head);
 	if (ret)
 		return ret;
 	chain->id = head;
