@@ -36,7 +36,7 @@ struct virtio_queue;
 struct virtio_transport;
 
 #define VIRTIO_QUEUES_MAX 65
-#define VIRTIO_CONFIG_MAX 64
+#define VIRTIO_CONFIG_MAX 96
 
 /* Feature bits of section 6 that are not a device's own. */
 #define VIRTIO_FEATURE(bit) (UINT64_C(1) << (bit))
@@ -58,13 +58,18 @@ struct virtio_model {
 	unsigned int depth;        /* requests a queue has at most; 0: 128 */
 
 	/*
-	 * There may be chains to take from @q: the driver has rung, the queue has started, or a
-	 * request was done while all had been taken. Worker. NULL: the core takes them one by one
-	 * and calls request().
+	 * There may be chains to take from @q: the driver has rung, the queue has started, or
+	 * virtio_take() had to refuse one. Worker. NULL: the core takes them one by one and calls
+	 * request().
 	 */
 	void (*ready)(struct virtio_queue *q);
 	void (*request)(struct virtio_request *r);
-	/* Has what is under way on @q complete soon: the queue is to stop. Worker. May be NULL. */
+	/*
+	 * The queue is to stop, for a reset or for a pause, and waits until every chain taken is
+	 * done or untaken. Has operations complete soon that could take for ever (io_cancel());
+	 * what was not begun is untaken, so that behind a pause the driver misses nothing. Posts
+	 * do not run meanwhile. Worker. May be NULL.
+	 */
 	void (*cancel)(struct virtio_queue *q);
 
 	/*
@@ -74,57 +79,80 @@ struct virtio_model {
 	int (*start)(struct virtio *v);
 	/* All queues have stopped. Device's lock held. May be NULL. */
 	void (*stop)(struct virtio *v);
-	/* The driver wrote into the configuration, @config has it. Device's lock held. NULL: it is
-	 * read-only. */
+	/* The driver wrote into the configuration, which has it already. Device's lock held. NULL:
+	 * it is read-only. */
 	void (*config_written)(struct virtio *v, unsigned int at, unsigned int size);
+	/* The part of it that can be written; a @writable_len of 0: all. */
+	unsigned int writable_at, writable_len;
 };
+
+enum virtio_transport_kind { VIRTIO_PCI, VIRTIO_MMIO };
 
 struct virtio_options {
-	unsigned int transport; /* pci|mmio */
+	unsigned int transport; /* enum virtio_transport_kind */
 	const char *addr;       /* PCI slot */
 	uint64_t queue_size;
-	bool packed; /* offer the packed ring */
-	bool iommu;  /* offer VIRTIO_F_ACCESS_PLATFORM: addresses are physical all the same */
+	bool packed;   /* offer the packed ring */
+	bool in_order; /* offer in-order completion */
 };
 
-/* Guest-visible; described by virtio_data_state. */
+/* Guest-visible; described by virtio_data_state. Entry n of an array is queue n's. */
 struct virtio_data {
 	uint64_t driver_features;
+	uint64_t desc[VIRTIO_QUEUES_MAX]; /* see struct virtq_setup */
+	uint64_t driver[VIRTIO_QUEUES_MAX];
+	uint64_t device[VIRTIO_QUEUES_MAX];
 	uint32_t device_feature_select;
 	uint32_t driver_feature_select;
 	uint32_t generation;
+	uint16_t size[VIRTIO_QUEUES_MAX];
+	uint16_t avail[VIRTIO_QUEUES_MAX]; /* see struct virtq_position */
+	uint16_t used[VIRTIO_QUEUES_MAX];
+	uint16_t vector[VIRTIO_QUEUES_MAX];
 	uint16_t queue_select;
 	uint16_t config_vector;
+	uint8_t enabled[VIRTIO_QUEUES_MAX];
 	uint8_t status;
 	uint8_t isr;
-	uint8_t pad[6];
 	uint8_t config[VIRTIO_CONFIG_MAX];
-	struct virtq_setup setup[VIRTIO_QUEUES_MAX];
-	uint16_t position[VIRTIO_QUEUES_MAX][2];
-	uint16_t vector[VIRTIO_QUEUES_MAX];
-	uint8_t enabled[VIRTIO_QUEUES_MAX];
+	uint8_t pad[5];
 };
+extern const struct state_table virtio_data_state;
 
 struct virtio_queue {
 	struct virtio *virtio;
 	unsigned int index;
 	struct worker *worker;
 	struct virtq *vq;
-	/* Private. */
+
+	/* Private. With the device's lock: */
+	bool started;
+	bool rings; /* @bell is on its bus */
+	struct bus_doorbell bell;
+	int kick_fd; /* the doorbell */
+
+	/* On the worker: */
 	bool running;
-	bool starved; /* a chain waits for a request to take it with */
-	int kick_fd;  /* the doorbell */
+	bool stopping;
+	bool armed;         /* the driver was asked to ring */
+	bool turning;       /* within ready() */
+	bool starved;       /* a chain waits for a request to take it with */
+	unsigned int share; /* chains that may still be taken in this turn */
+	unsigned int inflight;
 	int kick_slot;
 	uint64_t kick_count;
 	struct io kick_io;
-	int call_slots[PCI_MSIX_MAX]; /* of the vectors' eventfds, once used; -1 */
+	int call_slot; /* of the eventfd of vector @call_vector; -1 */
+	unsigned int call_vector;
 	uint64_t call_count;
 	struct io call_io;
 	bool call_again;
 	struct deferral publish;
-	struct post interrupt;
-	unsigned int inflight;
-	void *requests; /* one block */
+	struct post again;
+	char *requests; /* one block of @depth, of @stride bytes each */
+	size_t stride;
+	unsigned int depth;
+	unsigned int fresh; /* those from here on were never used */
 	struct virtio_request *free;
 };
 
@@ -137,16 +165,26 @@ struct virtio {
 	bool spread; /* each queue has a worker of its own; if not, one serves all */
 
 	/* Private, from here on. */
-	struct virtio_data data;
+	struct virtio_data data; /* status and isr: atomically, of which any thread sets bits */
 	struct virtio_options options;
 	const struct virtio_model *model;
 	struct device *dev;
 	const struct virtio_transport *transport;
 	uint64_t features; /* negotiated; settled while queues run */
+	bool live;         /* the model was started */
 	struct virtio_queue *queues;
-	struct lock isr_lock; /* LOCK_LINE: isr and the line */
 	struct pci_function pci;
-	struct virtio_mmio *mmio;
+	struct virtio_pci {
+		unsigned int window; /* offset of the capability for configuration access */
+		bool mapped;
+		uint64_t at; /* where the registers are */
+	} at_pci;
+	struct virtio_mmio {
+		bool mapped;
+		uint64_t at;
+		struct lock lock; /* LOCK_LINE: the line */
+		struct irq_line line;
+	} at_mmio;
 };
 
 /* A model's class says: .family = &virtio_family, .family_offset = offsetof(struct X, virtio). */
@@ -179,19 +217,21 @@ static inline bool virtio_has(const struct virtio *v, unsigned int bit)
 
 /*
  * Takes the next chain. NULL when there is none (then the driver's next one makes the queue ready
- * again), when all requests are taken (then ready again when one is done), or when the ring is
- * broken.
+ * again), when all requests are taken (then ready again when one is done), when ready() has taken
+ * its share of the worker's time (then ready again soon), or when the queue stops or is broken.
  */
 struct virtio_request *virtio_take(struct virtio_queue *q);
-/* Gives the last one taken back to the ring, untouched; the queue is not ready by itself then. */
+/* Gives the last one taken that is not done back to the ring, untouched; the queue is not ready by
+ * itself then. */
 void virtio_untake(struct virtio_request *r);
 /* Hands the chain back to the driver, with the bytes written into it. At the end of the worker's
  * turn all that were done are published with one interrupt. */
 void virtio_done(struct virtio_request *r, uint32_t written);
 
 /*
- * The device can go on no longer: sets DEVICE_NEEDS_RESET (2.1.1) and tells the driver. Any thread
- * without locks; the queues stop soon after. The person reads the sentence, from a bounded log.
+ * The device can go on no longer: sets DEVICE_NEEDS_RESET (2.1.1) and tells the driver. Any thread,
+ * the device's lock at most held; no chain can be taken from then on. The person reads the
+ * sentence, from a bounded log.
  */
 void virtio_break(struct virtio *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -199,7 +239,10 @@ void virtio_break(struct virtio *v, const char *fmt, ...) __attribute__((format(
  */
 void virtio_on_queue(struct virtio_queue *q, void (*fn)(struct virtio_queue *q));
 
-/* All queues finish what is under way and take no more, and go on. Control thread, vCPUs parked. */
+/*
+ * All queues finish what is under way and take no more; what they stand at is in the device's
+ * state. And go on, those that should run. Control thread, vCPUs parked, no lock held.
+ */
 void virtio_quiesce(struct virtio *v);
 void virtio_resume(struct virtio *v);
 

@@ -9,6 +9,7 @@
  *	cpus.KEY, by topology_option_table
  *	boot.kernel	boot.append	boot.initrd.N
  *	machine.name	machine.timeout	machine.irqchip	machine.on-reset
+ *	machine.workers
  */
 #ifndef SKEP_VM_H
 #define SKEP_VM_H

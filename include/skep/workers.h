@@ -2,10 +2,10 @@
 /*
  * workers - the workers of a machine beside its control worker: who does the host I/O of a queue.
  *
- * A device asks for a worker by a name while it is created. With a limit, names share the workers
- * there are, in turn; without one, each has its own. A worker's thread starts when the machine runs
- * and is joined when it stops, so files are added and queues set up before, or on the worker itself
- * by worker_call(). Control thread.
+ * A device asks for a worker by a name while it is created. Each that asks has its own, up to a
+ * limit; from then on they share those there are, in turn. A worker's thread starts when the
+ * machine runs and is joined when it stops, so files are added and queues set up before, or on the
+ * worker itself by worker_call(). Control thread.
  */
 #ifndef SKEP_WORKERS_H
 #define SKEP_WORKERS_H
@@ -16,14 +16,15 @@ struct workers;
 
 #define WORKERS_MAX 64
 
-/* @limit 0: one for each that asks. */
+/* @limit 0: WORKERS_MAX. */
 int workers_create(struct workers **ws, unsigned int limit, struct err *err);
 /* For tests: all share @one, which stays the caller's. */
 int workers_create_shared(struct workers **ws, struct worker *one, struct err *err);
 /* All stopped, with nothing under way. NULL is allowed. */
 void workers_destroy(struct workers *ws);
 
-/* @name is the thread's, at most 15 bytes. The worker is the pool's. -ENOSPC, -ENOMEM. */
+/* @name is the thread's, at most 15 bytes, unless another had the worker first. The worker is the
+ * pool's. */
 int workers_get(struct workers *ws, const char *name, struct worker **w, struct err *err);
 
 /* Threads for all there are; on failure none runs. */

@@ -171,6 +171,8 @@ const struct flag run_flags[] = {
 	 "machine.timeout"},
 	{0, "on-reset", "reboot|exit", "what a guest's reset does (default reboot)", apply_key,
 	 "machine.on-reset"},
+	{0, "workers", "N", "threads for host I/O at most (default one per device or queue)",
+	 apply_key, "machine.workers"},
 	{0, "dump-state", NULL, "print every device's state at the end, on stderr",
 	 apply_dump_state, NULL},
 	{0, "result", "FILE", "write what happened as a JSON object", apply_result, NULL},

@@ -15,6 +15,7 @@
 #include "skep/clock.h"
 #include "skep/err.h"
 #include "skep/timer.h"
+#include "skep/workers.h"
 #include "vm_priv.h"
 
 void vm_on_ended(struct post *post)
@@ -160,9 +161,14 @@ static int run_once(struct vm *vm, struct err *err)
 	int ret;
 
 	chan_hurry(&vm->machine, false);
-	ret = kvm_start(vm->kvm, err);
+	ret = workers_start(vm->machine.workers, err);
 	if (ret)
 		return ret;
+	ret = kvm_start(vm->kvm, err);
+	if (ret) {
+		workers_stop(vm->machine.workers);
+		return ret;
+	}
 	vm->running = true;
 	if (!vm->paused)
 		vtime_resume(vm->machine.time);
@@ -171,6 +177,8 @@ static int run_once(struct vm *vm, struct err *err)
 	vm->running = false;
 	chan_hurry(&vm->machine, true);
 	kvm_stop(vm->kvm);
+	/* Behind the vCPUs, which wait for them. */
+	workers_stop(vm->machine.workers);
 	vtime_pause(vm->machine.time);
 	io_cancel(control, &vm->watch_io);
 	io_drain(control, &vm->watch_io);

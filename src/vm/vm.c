@@ -20,6 +20,7 @@
 #include "skep/timer.h"
 #include "skep/vm.h"
 #include "skep/worker.h"
+#include "skep/workers.h"
 #include "vm_priv.h"
 
 static const struct option boot_options[] = {
@@ -57,6 +58,11 @@ static const struct option machine_options[] = {
 	 .offset = offsetof(struct vm_options, timeout),
 	 .max = 1000000000,
 	 .help = "seconds after which the machine is ended"},
+	{.name = "workers",
+	 .type = OPTION_UINT,
+	 .offset = offsetof(struct vm_options, workers),
+	 .max = WORKERS_MAX,
+	 .help = "threads for host I/O at most; 0: one for each device or queue"},
 	OPTION_END,
 };
 
@@ -159,6 +165,8 @@ static int create_machine(struct vm *vm, struct err *err)
 		ret = worker_create(&m->control, "control", err);
 	if (!ret)
 		worker_set_vtime(m->control, m->time);
+	if (!ret)
+		ret = workers_create(&m->workers, (unsigned int)vm->options.workers, err);
 	return ret;
 }
 
@@ -291,6 +299,7 @@ void vm_destroy(struct vm *vm)
 			worker_remove_file(m->control, vm->signals_slot);
 		close(vm->signals);
 	}
+	workers_destroy(m->workers);
 	worker_destroy(m->control);
 	vtime_destroy(m->time);
 	irqs_destroy(m->irqs);

@@ -22,6 +22,7 @@ struct vm_options {
 	const char *append;
 	const char *name;
 	uint64_t timeout;      /* seconds; 0: none */
+	uint64_t workers;      /* at most; 0: as many as devices want */
 	unsigned int chips;    /* enum kvm_chips */
 	unsigned int on_reset; /* enum on_reset */
 };

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Workers are made one by one until there are as many as may be; from then on names share those
+ * there are, in turn.
+ */
+#include <stdlib.h>
+
+#include "skep/bits.h"
+#include "skep/err.h"
+#include "skep/worker.h"
+#include "skep/workers.h"
+
+struct workers {
+	struct worker *list[WORKERS_MAX];
+	unsigned int count;
+	unsigned int limit;
+	unsigned int next; /* to be shared */
+	bool foreign;      /* the one there is is the caller's */
+};
+
+int workers_create(struct workers **ws, unsigned int limit, struct err *err)
+{
+	*ws = calloc(1, sizeof(**ws));
+	if (!*ws)
+		return err_sys(err, ENOMEM, "workers");
+	(*ws)->limit = limit ? MIN(limit, (unsigned int)WORKERS_MAX) : WORKERS_MAX;
+	return 0;
+}
+
+int workers_create_shared(struct workers **ws, struct worker *one, struct err *err)
+{
+	int ret = workers_create(ws, 1, err);
+
+	if (ret)
+		return ret;
+	(*ws)->list[(*ws)->count++] = one;
+	(*ws)->foreign = true;
+	return 0;
+}
+
+void workers_destroy(struct workers *ws)
+{
+	if (!ws)
+		return;
+	for (unsigned int i = 0; i < ws->count && !ws->foreign; i++)
+		worker_destroy(ws->list[i]);
+	free(ws);
+}
+
+int workers_get(struct workers *ws, const char *name, struct worker **w, struct err *err)
+{
+	int ret;
+
+	if (ws->count == ws->limit) {
+		*w = ws->list[ws->next++ % ws->count];
+		return 0;
+	}
+	ret = worker_create(w, name, err);
+	if (!ret)
+		ws->list[ws->count++] = *w;
+	return ret;
+}
+
+int workers_start(struct workers *ws, struct err *err)
+{
+	for (unsigned int i = 0; i < ws->count && !ws->foreign; i++) {
+		int ret = worker_start(ws->list[i], err);
+
+		if (!ret)
+			continue;
+		while (i--)
+			worker_stop(ws->list[i]);
+		return ret;
+	}
+	return 0;
+}
+
+void workers_stop(struct workers *ws)
+{
+	for (unsigned int i = 0; i < ws->count && !ws->foreign; i++)
+		worker_stop(ws->list[i]);
+}
