@@ -45,7 +45,8 @@ struct io {
 	struct io *next;
 	void *buf;
 	uint64_t offset;
-	uint32_t len;
+	uint64_t len;
+	int how;
 	int slot;
 	int result;
 	uint8_t op;
@@ -53,7 +54,7 @@ struct io {
 	uint8_t mark;
 };
 
-#define WORKER_FILES_MAX 64
+#define WORKER_FILES_MAX 256
 /* Read or write at the file's own position (pipes, terminals, eventfds). */
 #define IO_STREAM UINT64_MAX
 
@@ -137,6 +138,9 @@ void io_readv(struct worker *w, struct io *io, int slot, const struct iovec *iov
 void io_writev(struct worker *w, struct io *io, int slot, const struct iovec *iov, unsigned int n,
 	       uint64_t offset);
 void io_sync(struct worker *w, struct io *io, int slot, bool data_only);
+/* @mode is fallocate(2)'s: a hole punched, a range zeroed. */
+void io_fallocate(struct worker *w, struct io *io, int slot, int mode, uint64_t offset,
+		  uint64_t len);
 /* Completes with the poll(2) events that came true. */
 void io_poll(struct worker *w, struct io *io, int slot, unsigned int events);
 /* Completes with a new descriptor, close-on-exec. */

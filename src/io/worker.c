@@ -9,10 +9,14 @@
  * same lock when no call is left, so no caller waits for a loop that has gone.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "skep/bits.h"
 #include "skep/err.h"
@@ -290,7 +294,7 @@ void worker_remove_file(struct worker *w, int slot)
 
 /* Takes the arguments; @io is then put on the list it belongs to. */
 static void start(struct worker *w, struct io *io, enum io_op op, int slot, const void *buf,
-		  uint32_t len, uint64_t offset)
+		  uint64_t len, uint64_t offset)
 {
 	bug_on(!may_touch(w));
 	bug_on(io->state != IO_IDLE);
@@ -300,12 +304,13 @@ static void start(struct worker *w, struct io *io, enum io_op op, int slot, cons
 	io->buf = (void *)(uintptr_t)buf;
 	io->len = len;
 	io->offset = offset;
+	io->how = 0;
 	io->mark = 0;
 	w->pending++;
 }
 
 static void start_on_file(struct worker *w, struct io *io, enum io_op op, int slot, const void *buf,
-			  uint32_t len, uint64_t offset)
+			  uint64_t len, uint64_t offset)
 {
 	bug_on(slot < 0 || slot >= WORKER_FILES_MAX);
 	start(w, io, op, slot, buf, len, offset);
@@ -338,12 +343,21 @@ void io_writev(struct worker *w, struct io *io, int slot, const struct iovec *io
 
 void io_sync(struct worker *w, struct io *io, int slot, bool data_only)
 {
-	start_on_file(w, io, IO_OP_SYNC, slot, NULL, data_only, 0);
+	start_on_file(w, io, IO_OP_SYNC, slot, NULL, 0, 0);
+	io->how = data_only;
+}
+
+void io_fallocate(struct worker *w, struct io *io, int slot, int mode, uint64_t offset,
+		  uint64_t len)
+{
+	start_on_file(w, io, IO_OP_FALLOCATE, slot, NULL, len, offset);
+	io->how = mode;
 }
 
 void io_poll(struct worker *w, struct io *io, int slot, unsigned int events)
 {
-	start_on_file(w, io, IO_OP_POLL, slot, NULL, events, 0);
+	start_on_file(w, io, IO_OP_POLL, slot, NULL, 0, 0);
+	io->how = (int)events;
 }
 
 void io_accept(struct worker *w, struct io *io, int slot)
@@ -365,6 +379,54 @@ void io_timeout(struct worker *w, struct io *io, uint64_t deadline)
 	}
 	io->next = *p;
 	*p = io;
+}
+
+static int poll_now(int fd, int events)
+{
+	struct pollfd p = {.fd = fd, .events = (short)events};
+	int n = poll(&p, 1, 0);
+
+	if (n > 0)
+		return p.revents;
+	if (!n)
+		errno = EAGAIN;
+	return -1;
+}
+
+int worker_perform(const struct io *io, int fd, int flags)
+{
+	struct iovec one = {.iov_base = io->buf, .iov_len = io->len};
+	ssize_t n;
+
+	/* IO_STREAM is an offset of -1 here too: the file's own position. */
+	switch (io->op) {
+	case IO_OP_READ:
+		n = preadv2(fd, &one, 1, (off_t)io->offset, flags);
+		break;
+	case IO_OP_WRITE:
+		n = pwritev2(fd, &one, 1, (off_t)io->offset, flags);
+		break;
+	case IO_OP_READV:
+		n = preadv2(fd, io->buf, (int)io->len, (off_t)io->offset, flags);
+		break;
+	case IO_OP_WRITEV:
+		n = pwritev2(fd, io->buf, (int)io->len, (off_t)io->offset, flags);
+		break;
+	case IO_OP_SYNC:
+		n = io->how ? fdatasync(fd) : fsync(fd);
+		break;
+	case IO_OP_FALLOCATE:
+		n = fallocate(fd, io->how, (off_t)io->offset, (off_t)io->len);
+		break;
+	case IO_OP_POLL:
+		n = poll_now(fd, io->how);
+		break;
+	default:
+		bug_on(io->op != IO_OP_ACCEPT);
+		n = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+		break;
+	}
+	return n < 0 ? -errno : (int)n;
 }
 
 void worker_result(struct worker *w, struct io *io, int result)

@@ -23,8 +23,9 @@ enum io_op {
 	IO_OP_WRITE,
 	IO_OP_READV,
 	IO_OP_WRITEV,
-	IO_OP_SYNC, /* len: data only */
-	IO_OP_POLL, /* len: events */
+	IO_OP_SYNC,      /* how: data only */
+	IO_OP_FALLOCATE, /* how: mode */
+	IO_OP_POLL,      /* how: events */
 	IO_OP_ACCEPT,
 	IO_OP_TIMEOUT, /* offset: deadline */
 };
@@ -48,6 +49,10 @@ void io_list_append(struct io_list *l, struct io *io);
 void io_list_remove(struct io_list *l, struct io *io);
 /* NULL when empty. */
 struct io *io_list_pop(struct io_list *l);
+
+/* Of a worker's io_uring: batches of this size cost one system call. */
+#define URING_ENTRIES    256
+#define URING_CQ_ENTRIES 1024
 
 struct worker_engine {
 	/* The loop of an engine without threads; NULL for the common one. */
@@ -103,6 +108,9 @@ int worker_uring_refused(int errnum, int disabled, struct err *err);
 void worker_init(struct worker *w, const struct worker_engine *engine, const char *name);
 void worker_fini(struct worker *w);
 
+/* Carries @io out on @fd by a system call with RWF_ @flags (transfers only), and returns its
+ * result. A poll that has to wait is -EAGAIN. */
+int worker_perform(const struct io *io, int fd, int flags);
 /* @io ended with @result: its done is called from the loop. */
 void worker_result(struct worker *w, struct io *io, int result);
 /* @io, which the engine took off the queue, goes back to its end. */

@@ -6,9 +6,7 @@
  * known by -EAGAIN and stays queued. Runs on whichever one thread the test uses.
  */
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "skep/bits.h"
@@ -66,7 +64,7 @@ static bool fails(struct sim *s, struct io *io)
 }
 
 /* Copies the vector to @iov, cut short if the test wants that; returns the number of entries. */
-static int prepare(struct sim *s, const struct io *io, struct iovec iov[IOV_TRIED])
+static unsigned int prepare(struct sim *s, const struct io *io, struct iovec iov[IOV_TRIED])
 {
 	const struct iovec *from = io->buf;
 	size_t total = 0, keep;
@@ -75,64 +73,43 @@ static int prepare(struct sim *s, const struct io *io, struct iovec iov[IOV_TRIE
 	if (io->op == IO_OP_READ || io->op == IO_OP_WRITE) {
 		iov[0] = (struct iovec){.iov_base = io->buf, .iov_len = io->len};
 	} else {
-		n = MIN(io->len, IOV_TRIED);
+		n = (unsigned int)MIN(io->len, IOV_TRIED);
 		for (unsigned int i = 0; i < n; i++)
 			iov[i] = from[i];
 	}
 	for (unsigned int i = 0; i < n; i++)
 		total += iov[i].iov_len;
 	if (total < 2 || !draw_one_in(s, s->shorten_one_in))
-		return (int)n;
+		return n;
 	keep = 1 + (size_t)draw(s, total - 1);
 	for (unsigned int i = 0; i < n; i++) {
 		iov[i].iov_len = MIN(iov[i].iov_len, keep);
 		keep -= iov[i].iov_len;
 	}
-	return (int)n;
+	return n;
 }
 
-static ssize_t transfer(struct sim *s, const struct io *io, int fd)
+static int carry_out(struct sim *s, const struct io *io, int fd)
 {
 	struct iovec iov[IOV_TRIED];
-	int n = prepare(s, io, iov);
+	struct io shortened = *io;
 
-	/* IO_STREAM is an offset of -1 here too: the file's own position. */
 	if (io->op == IO_OP_READ || io->op == IO_OP_READV)
-		return preadv2(fd, iov, n, (off_t)io->offset, 0);
-	return pwritev2(fd, iov, n, (off_t)io->offset, 0);
-}
-
-static ssize_t poll_now(const struct io *io, int fd)
-{
-	struct pollfd p = {.fd = fd, .events = (short)io->len};
-	int n = poll(&p, 1, 0);
-
-	if (n > 0)
-		return p.revents;
-	if (!n)
-		errno = EAGAIN;
-	return -1;
-}
-
-static ssize_t carry_out(struct sim *s, const struct io *io, int fd)
-{
-	switch (io->op) {
-	case IO_OP_SYNC:
-		return io->len ? fdatasync(fd) : fsync(fd);
-	case IO_OP_POLL:
-		return poll_now(io, fd);
-	case IO_OP_ACCEPT:
-		return accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-	default:
-		return transfer(s, io, fd);
-	}
+		shortened.op = IO_OP_READV;
+	else if (io->op == IO_OP_WRITE || io->op == IO_OP_WRITEV)
+		shortened.op = IO_OP_WRITEV;
+	else
+		return worker_perform(io, fd, 0);
+	shortened.buf = iov;
+	shortened.len = prepare(s, io, iov);
+	return worker_perform(&shortened, fd, 0);
 }
 
 /* False when it would have to wait. */
 static bool try_one(struct sim *s, struct io *io)
 {
 	int fd = s->worker.files[io->slot], flags;
-	ssize_t result;
+	int result;
 
 	if (fails(s, io)) {
 		result = -s->fail_errnum;
@@ -142,14 +119,12 @@ static bool try_one(struct sim *s, struct io *io)
 		flags = fcntl(fd, F_GETFL);
 		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 		result = carry_out(s, io, fd);
-		if (result < 0)
-			result = -errno;
 		fcntl(fd, F_SETFL, flags);
 	}
 	if (result == -EAGAIN || result == -EINTR)
 		return false;
 	io_list_remove(&s->worker.queue, io);
-	worker_result(&s->worker, io, (int)result);
+	worker_result(&s->worker, io, result);
 	return true;
 }
 

@@ -30,8 +30,6 @@
 #include "skep/err.h"
 #include "worker_engine.h"
 
-#define ENTRIES    64
-#define CQ_ENTRIES 256
 /* Registered behind the worker's own files. */
 #define EVENT_SLOT WORKER_FILES_MAX
 
@@ -136,10 +134,10 @@ static int setup(struct io_uring *ring)
 		struct io_uring_params p = {
 			.flags = ways[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL |
 				 IORING_SETUP_CQSIZE,
-			.cq_entries = CQ_ENTRIES,
+			.cq_entries = URING_CQ_ENTRIES,
 		};
 
-		rc = io_uring_queue_init_params(ENTRIES, ring, &p);
+		rc = io_uring_queue_init_params(URING_ENTRIES, ring, &p);
 	}
 	return rc;
 }
@@ -147,8 +145,9 @@ static int setup(struct io_uring *ring)
 static int restrict_ring(struct io_uring *ring)
 {
 	static const uint8_t ops[] = {
-		IORING_OP_READ,  IORING_OP_WRITE,    IORING_OP_READV,  IORING_OP_WRITEV,
-		IORING_OP_FSYNC, IORING_OP_POLL_ADD, IORING_OP_ACCEPT, IORING_OP_ASYNC_CANCEL,
+		IORING_OP_READ,     IORING_OP_WRITE,  IORING_OP_READV,
+		IORING_OP_WRITEV,   IORING_OP_FSYNC,  IORING_OP_FALLOCATE,
+		IORING_OP_POLL_ADD, IORING_OP_ACCEPT, IORING_OP_ASYNC_CANCEL,
 	};
 	struct io_uring_restriction allow[ARRAY_SIZE(ops) + 2] = {0}, *r = allow;
 
@@ -246,22 +245,25 @@ static void prepare(struct io_uring_sqe *sqe, const struct io *io)
 {
 	switch (io->op) {
 	case IO_OP_READ:
-		io_uring_prep_read(sqe, io->slot, io->buf, io->len, io->offset);
+		io_uring_prep_read(sqe, io->slot, io->buf, (unsigned int)io->len, io->offset);
 		break;
 	case IO_OP_WRITE:
-		io_uring_prep_write(sqe, io->slot, io->buf, io->len, io->offset);
+		io_uring_prep_write(sqe, io->slot, io->buf, (unsigned int)io->len, io->offset);
 		break;
 	case IO_OP_READV:
-		io_uring_prep_readv(sqe, io->slot, io->buf, io->len, io->offset);
+		io_uring_prep_readv(sqe, io->slot, io->buf, (unsigned int)io->len, io->offset);
 		break;
 	case IO_OP_WRITEV:
-		io_uring_prep_writev(sqe, io->slot, io->buf, io->len, io->offset);
+		io_uring_prep_writev(sqe, io->slot, io->buf, (unsigned int)io->len, io->offset);
 		break;
 	case IO_OP_SYNC:
-		io_uring_prep_fsync(sqe, io->slot, io->len ? IORING_FSYNC_DATASYNC : 0);
+		io_uring_prep_fsync(sqe, io->slot, io->how ? IORING_FSYNC_DATASYNC : 0);
+		break;
+	case IO_OP_FALLOCATE:
+		io_uring_prep_fallocate(sqe, io->slot, io->how, (off_t)io->offset, (off_t)io->len);
 		break;
 	case IO_OP_POLL:
-		io_uring_prep_poll_add(sqe, io->slot, io->len);
+		io_uring_prep_poll_add(sqe, io->slot, (unsigned int)io->how);
 		break;
 	case IO_OP_ACCEPT:
 		io_uring_prep_accept(sqe, io->slot, NULL, NULL, SOCK_CLOEXEC);

@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -220,6 +221,39 @@ static void test_errors(struct worker *w)
 	close(fd);
 }
 
+static uint64_t allocated(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+static void test_fallocate(struct worker *w)
+{
+	int fd = temporary_file(), slot = add(w, fd);
+	static char buf[1 << 16];
+	struct op op = op_new();
+
+	memset(buf, 'x', sizeof(buf));
+	assert_int_equal(pwrite(fd, buf, sizeof(buf), 0), sizeof(buf));
+	assert_int_equal(allocated(fd), sizeof(buf));
+	io_fallocate(w, &op.io, slot, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 8192);
+	assert_int_equal(finish(w, &op), 0);
+	assert_int_equal(allocated(fd), sizeof(buf) - 8192);
+	io_fallocate(w, &op.io, slot, 0, 0, sizeof(buf));
+	assert_int_equal(finish(w, &op), 0);
+	assert_int_equal(allocated(fd), sizeof(buf));
+	/* Larger than 32 bits can say. */
+	io_fallocate(w, &op.io, slot, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096,
+		     UINT64_C(1) << 40);
+	assert_int_equal(finish(w, &op), 0);
+	assert_int_equal(allocated(fd), 4096);
+	io_fallocate(w, &op.io, slot, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 0);
+	assert_int_equal(finish(w, &op), -EINVAL);
+	close(fd);
+}
+
 static void test_poll(struct worker *w)
 {
 	struct op in = op_new(), out = op_new();
@@ -306,7 +340,7 @@ static void test_cancel(struct worker *w)
 	close_pipe(fds);
 }
 
-#define MANY 700
+#define MANY 2500
 
 /* Many times the submission ring, and more than twice the completion ring. */
 static void test_many(struct worker *w)
@@ -481,7 +515,7 @@ static void test_slots(struct worker *w)
 		slots[i] = add(w, fd);
 	assert_int_equal(worker_add_file(w, fd), -ENFILE);
 	/* Also once the ring has been used. */
-	io_write(w, &op.io, slots[63], "x", 1, 0);
+	io_write(w, &op.io, slots[WORKER_FILES_MAX - 1], "x", 1, 0);
 	assert_int_equal(finish(w, &op), 1);
 	assert_int_equal(worker_add_file(w, fd), -ENFILE);
 	worker_remove_file(w, slots[17]);
@@ -1076,7 +1110,7 @@ static int submit(struct io_uring *ring)
 /* Whoever takes the worker over has its ring: it does what worker.h lists, and nothing else. */
 static void test_restrictions(struct worker *w)
 {
-	struct io_uring_params p = {.flags = IORING_SETUP_CQSIZE, .cq_entries = 256};
+	struct io_uring_params p = {.flags = IORING_SETUP_CQSIZE, .cq_entries = URING_CQ_ENTRIES};
 	int fd = temporary_file(), slot = add(w, fd), taken = find_ring();
 	struct op op = op_new();
 	struct io_uring own, ring = {0};
@@ -1086,7 +1120,7 @@ static void test_restrictions(struct worker *w)
 	io_write(w, &op.io, slot, "x", 1, 0);
 	assert_int_equal(finish(w, &op), 1);
 	/* For the layout of a ring of this size. */
-	assert_int_equal(io_uring_queue_init_params(64, &own, &p), 0);
+	assert_int_equal(io_uring_queue_init_params(URING_ENTRIES, &own, &p), 0);
 	assert_int_equal(io_uring_queue_mmap(taken, &p, &ring), 0);
 	ring.ring_fd = ring.enter_ring_fd = taken;
 	ring.sq.sqe_head = ring.sq.sqe_tail = *ring.sq.ktail;
@@ -1105,7 +1139,7 @@ static void test_restrictions(struct worker *w)
 		io_uring_register((unsigned int)taken, IORING_REGISTER_PERSONALITY, NULL, 0),
 		-EACCES);
 	io_uring_queue_exit(&own);
-	munmap(ring.sq.sqes, 64 * sizeof(struct io_uring_sqe));
+	munmap(ring.sq.sqes, URING_ENTRIES * sizeof(struct io_uring_sqe));
 	munmap(ring.sq.ring_ptr, ring.sq.ring_sz);
 	close(fd);
 }
@@ -1178,6 +1212,7 @@ int main(void)
 		EVERYWHERE(test_stream_position),
 		EVERYWHERE(test_vectors),
 		EVERYWHERE(test_errors),
+		EVERYWHERE(test_fallocate),
 		EVERYWHERE(test_poll),
 		EVERYWHERE(test_accept),
 		EVERYWHERE(test_timeout),
