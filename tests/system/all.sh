@@ -1,10 +1,12 @@
 #!/bin/sh
 #
-# all.sh DIRECTORY [SANITIZED] : what run.sh starts beside a /dev/kvm, from the directory that it put
-# together. With BED=1 in the test bed, whose host may be turned inside out.
+# all.sh DIRECTORY : what run.sh starts beside a /dev/kvm, from the directory that it put together.
+# ASAN is a sanitized skep in it, ONLY the one script to run, where there are such; QEMU the program
+# to compare with. With BED=1 in the test bed, whose host may be turned inside out.
 
 directory=$1
-export SKEP="$1/skep" KERNEL="$1/vmlinuz" INITRD="$1/initrd" EXTRA="$1/initrd.extra" ASAN="${2-}"
+export SKEP="$1/skep" KERNEL="$1/vmlinuz" GENERIC="$1/vmlinuz.generic" INITRD="$1/initrd"
+export EXTRA="$1/initrd.extra"
 # shellcheck source=tests/system/tap.sh
 . "$1/suite/tap.sh"
 log=$1/log
@@ -20,10 +22,11 @@ unit() {
 
 for script in "$directory"/suite/*.sh; do
 	case $script in
-	*/tap.sh) ;;
+	*/tap.sh | */linux.sh) ;;
 	*) sh "$script" || tap_failures=$((tap_failures + 1)) ;;
 	esac
 done
+[ -z "${ONLY-}" ] || tap_end
 
 [ -z "${BED-}" ] || echo 16 >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 unit gmem

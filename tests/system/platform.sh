@@ -4,39 +4,13 @@
 # kinds of interrupt chips and with the parameters that make it use one part or leave it alone.
 # Needs SKEP, KERNEL, INITRD as boot.sh does.
 
-: "${SKEP:?}" "${KERNEL:?}" "${INITRD:?}"
 # shellcheck source=tests/system/tap.sh
 . "${0%/*}/tap.sh"
-
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
+# shellcheck source=tests/system/linux.sh
+. "${0%/*}/linux.sh"
 cd "$scratch" || exit 1
-
-# linux NAME PARAMETERS COMMANDS OPTION… : boots and powers off, or asks for a reset where the
-# parameters leave the kernel no power switch. The bed's emulated processors lose a boot now and then
-# under any monitor: one that ends before user space, or in a triple fault, has a second try, which is
-# told and counted.
-repeated=0
-linux() {
-	name=$1 parameters=$2 commands=$3
-	shift 3
-	boot "$@"
-	if ! grep -q '^user space after' console || [ "$status" -eq 102 ]; then
-		repeated=$((repeated + 1))
-		echo "# $name: once more, for it ended with $status: $(tail -n 1 messages)"
-		boot "$@"
-	fi
-	tap_says "$name: user space" '^user space after' console
-}
-
-boot() {
-	status=0
-	rm -f result.json
-	"$SKEP" run --kernel "$KERNEL" --initrd "$INITRD" --memory 256M --timeout 120 \
-		--on-reset exit --result result.json \
-		--append "console=ttyS0 quiet panic=-1 $parameters RUN=\"$commands\"" "$@" \
-		</dev/null >console 2>messages || status=$?
-}
 
 # --- Processors, on both kinds of chips. ---
 
@@ -76,27 +50,6 @@ tap_same 'CF9h: reset' 104 "$status" messages console
 linux 'the clock' '' 'cat /sys/class/rtc/rtc0/name; hwclock -u -r; date -u +%Y'
 tap_says 'the clock is found' '^rtc_cmos' console
 tap_says 'the clock has the year' "^$(date -u +%Y)" console
-
-# --- The kernel's log. ---
-
-# What only a PCI bus would change; what this kernel says of the processor itself, under any monitor;
-# and what it says when the host is so busy that its clocks disagree.
-known='PCI: Fatal: No config space access function found
-PCI: System does not support PCI
-RETBleed: WARNING
-Speculative Return Stack Overflow
-Spectre
-AMD Zen1
-Zenbleed
-unpopulated|cpu microcode
-No TPM chip found
-acpi PNP0A03|ENERGY_PERF_BIAS
-hpet: HPET dysfunctional
-Unstable clock detected|using the local clock|trace_clock=local|on the kernel command line
-Long readout interval'
-linux 'what the kernel warns of' '' 'dmesg -r | grep ^.[0-4].'
-grep -E '^<[0-4]>' console | grep -vE "$(echo "$known" | tr '\n' '|' | sed 's/|$//')" >warnings
-tap_same 'nothing that it would not say on another PC' '' "$(cat warnings)" console
 
 # --- Again and again. ---
 

@@ -3,9 +3,9 @@
 # The whole-machine tests: one start of the test bed in which the POSIX scripts of this directory
 # run, the payload guests of tests/guest, and the unit test that finds huge pages in the bed. With
 # --here on this machine's own /dev/kvm, which must run stock kernels, and without the tests that
-# take /dev/kvm away.
+# take /dev/kvm away. --only runs one of the scripts, by its name without ".sh", and nothing else.
 #
-# usage: tests/system/run.sh [--here] BUILD [SANITIZED-BUILD]
+# usage: tests/system/run.sh [--here] [--only SCRIPT] BUILD [SANITIZED-BUILD]
 
 set -euo pipefail
 
@@ -17,20 +17,32 @@ tools=$here/../../tools
 # shellcheck source-path=SCRIPTDIR source=../../tools/lib/debian.sh
 . "$tools/lib/debian.sh"
 
-inside=1
-if [[ ${1:-} == --here ]]; then
-	inside=''
+readonly USAGE='usage: tests/system/run.sh [--here] [--only SCRIPT] BUILD [SANITIZED-BUILD]'
+inside=1 only=''
+while (($#)); do
+	case $1 in
+	--here) inside='' ;;
+	--only)
+		only=${2-}
+		[[ -f $here/$only.sh ]] || die 125 "which script? $USAGE"
+		shift
+		;;
+	*) break ;;
+	esac
 	shift
-fi
-(($#)) || die 125 'which build? usage: tests/system/run.sh [--here] BUILD [SANITIZED-BUILD]'
+done
+(($#)) || die 125 "which build? $USAGE"
 
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
+[[ -z $inside ]] || qemu_need 'the test bed is a machine emulated by it'
 kernel_need
+generic_need
 chmod 755 "$stage"
 mkdir "$stage/suite"
 mapfile -t suite < <(grep -lx '#!/bin/sh' "$here"/*.sh | grep -v /all.sh)
-cp "$here/tap.sh" "${suite[@]}" "$stage/suite"
+[[ -z $only ]] || suite=("$here/$only.sh")
+cp "$here/tap.sh" "$here/linux.sh" "${suite[@]}" "$stage/suite"
 cp "$1/skep" "$here/all.sh" "$stage"
 cp "$1/tests/unit_gmem" "$stage"
 mkdir "$stage/guest" "$stage/images"
@@ -42,14 +54,18 @@ if (($# > 1)); then
 	asan=skep.asan
 fi
 cp "$KERNEL" "$stage/vmlinuz"
+cp "$GENERIC" "$stage/vmlinuz.generic"
 "$tools/mkinitramfs" "$stage/initrd"
 printf 'the second initrd\n' >"$stage/extra"
 "$tools/mkinitramfs" --only "$stage/initrd.extra" "etc/extra=$stage/extra"
 
 if [[ -n $inside ]]; then
 	cd "$stage"
-	"$tools/testbed" run --timeout 1500 --memory 7G --add . -- \
-		env BED=1 sh all.sh /work "${asan:+/work/$asan}"
+	# QEMU as well, for its PC is what skep's is compared with.
+	"$tools/testbed" run --timeout 1500 --memory 7G --add . --add "$(type -P "$QEMU")" \
+		--add /usr/share/qemu --add /usr/share/seabios -- \
+		env BED=1 QEMU="$QEMU" ONLY="$only" ${asan:+ASAN=/work/$asan} sh all.sh /work
 else
-	sh "$stage/all.sh" "$stage" "${asan:+$stage/$asan}"
+	env QEMU="$(type -P "$QEMU")" ONLY="$only" ${asan:+ASAN=$stage/$asan} \
+		sh "$stage/all.sh" "$stage"
 fi

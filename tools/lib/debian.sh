@@ -80,10 +80,11 @@ qemu_need() {
 	[[ -n $major ]] || apt_need "$why" qemu-system-x86
 }
 
-# unpack_need PACKAGE : fetch a package and unpack it in the cache, for a package whose files are
-# wanted but whose installation would change the machine. Prints the directory.
+# unpack_need PACKAGE [PATTERN] : fetch a package and unpack it in the cache, for a package whose
+# files are wanted but whose installation would change the machine; with a pattern, those files alone.
+# Prints the directory.
 unpack_need() {
-	local package=$1 dir
+	local package=$1 pattern=${2:-*} dir
 	dir=$(cache_dir)/packages/$package
 	if [[ ! -d $dir ]]; then
 		have apt-get || die 125 "need the files of Debian's package $package"
@@ -92,10 +93,11 @@ unpack_need() {
 		(
 			cd "$dir.$$"
 			apt-get -qq -o APT::Sandbox::User=root download "$package" >&2 &&
-				dpkg-deb -x ./*.deb . && rm ./*.deb
+				dpkg-deb --fsys-tarfile ./*.deb |
+				tar -x --no-same-owner --wildcards "./$pattern" && rm ./*.deb
 		) || {
 			rm -rf "$dir.$$"
-			die 125 "apt-get could not download $package"
+			die 125 "apt-get could not download $package, or it could not be unpacked"
 		}
 		# Another run may have been quicker; either result is the same.
 		mv -T "$dir.$$" "$dir" 2>/dev/null || rm -rf "$dir.$$"
@@ -112,6 +114,12 @@ apt_knows() {
 	apt-cache show "$1" >/dev/null 2>&1
 }
 
+# kernel_package NAME : the package of a kernel that Debian's package NAME stands for today.
+kernel_package() {
+	apt_knows "$1" || die 125 "need the kernel of Debian's package $1"
+	apt-cache depends "$1" | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | tail -n 1
+}
+
 # kernel_need : sets KERNEL (a bzImage), KERNEL_VERSION and KERNEL_MODULES. An installed cloud
 # kernel is used where there is one; otherwise the package is only unpacked, because installing it
 # would change what the machine boots next.
@@ -120,10 +128,7 @@ kernel_need() {
 	if kernel_find /boot || kernel_find "$(cache_dir)/packages"; then
 		return 0
 	fi
-	apt_knows linux-image-cloud-amd64 ||
-		die 125 "need the kernel of Debian's package linux-image-cloud-amd64"
-	package=$(apt-cache depends linux-image-cloud-amd64 |
-		sed -n 's/^ *Depends: \(linux-image-[0-9].*-cloud-amd64\)$/\1/p' | tail -n 1)
+	package=$(kernel_package linux-image-cloud-amd64)
 	dir=$(unpack_need "$package")
 	kernel_find "$dir" || die 125 "$package holds no kernel with KVM modules"
 }
@@ -138,6 +143,23 @@ kernel_find() {
 		[[ ! -r $KERNEL || ! -d $KERNEL_MODULES/kernel/arch/x86/kvm ]] || return 0
 	done < <(find "$1" -maxdepth 3 -name 'vmlinuz-*-cloud-amd64' 2>/dev/null | sort -rV)
 	return 1
+}
+
+# generic_need : sets GENERIC, the bzImage of the kernel that Debian installs on any PC. Its image
+# alone is kept: it is a guest here, and its modules take 400 MB.
+generic_need() {
+	local package
+	if generic_find /boot || generic_find "$(cache_dir)/packages"; then
+		return 0
+	fi
+	package=$(kernel_package linux-image-amd64)
+	generic_find "$(unpack_need "$package" 'boot/vmlinuz-*')" || die 125 "$package holds no kernel"
+}
+
+# generic_find DIRECTORY : the newest generic kernel under it.
+generic_find() {
+	GENERIC=$(find "$1" -maxdepth 3 -name 'vmlinuz-*[0-9]-amd64' 2>/dev/null | sort -V | tail -n 1)
+	[[ -r $GENERIC ]]
 }
 
 # busybox_need : sets BUSYBOX, a static one.
