@@ -247,10 +247,26 @@ void cpuid_patch(struct kvm_cpuid2 *c, const struct topology *t, unsigned int cp
 		patch(&c->entries[i], &s);
 }
 
+/*
+ * Four counters of AMD's processors are there whatever CPUID says. An older KVM cannot take them
+ * away, and one without counters has nothing to take.
+ */
+static void counters_off(const struct kvm *kvm)
+{
+	const struct kvm_enable_cap off = {
+		.cap = KVM_CAP_PMU_CAPABILITY,
+		.args = {KVM_PMU_CAP_DISABLE},
+	};
+
+	ioctl(kvm->fd, KVM_ENABLE_CAP, &off);
+}
+
+/* Before the first vCPU is made: that fixes what there is of counters. */
 struct kvm_cpuid2 *cpuid_template(const struct kvm *kvm, struct err *err)
 {
 	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + CPUID_ENTRIES_MAX * sizeof(c->entries[0]));
 
+	counters_off(kvm);
 	if (!c) {
 		err_sys(err, ENOMEM, "CPUID");
 		return NULL;
