@@ -59,13 +59,14 @@ __asm__(".section .rodata\n"
 	"	movl $0x1ff, 0xfee000f0\n"   /* software-enables the local APIC, */
 	"	movl $0xc4500, 0xfee00300\n" /* which sends INIT to all others, */
 	"	movl $0xc4602, 0xfee00300\n" /* and SIPI */
-	"1:	movl $1, %ebx\n"
+	"1:	lidt 0x1000 + pause_idt_pointer - pause_guest\n"
+	"	movl $0x1ff, 0xfee000f0\n"
+	/* From here on an interrupt is not lost. */
+	"	movl $1, %ebx\n"
 	"	lock xaddl %ebx, 0x3000\n"
 	"	movl %ebx, %ebp\n"
 	"	shll $6, %ebp\n"
 	"	addl $0x3100, %ebp\n"
-	"	lidt 0x1000 + pause_idt_pointer - pause_guest\n"
-	"	movl $0x1ff, 0xfee000f0\n"
 	"	cmpl $1, 0x3004\n"
 	"	je halt\n"
 	"	cmpl $2, 0x3004\n"
