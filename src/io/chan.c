@@ -285,19 +285,25 @@ void chan_set_reader(struct chan *c, bool reader)
 
 /* Input */
 
-static void help(const struct chan *c)
+/* An answer to the person; none where it would wait, or Ctrl-a x would wait with it. */
+static void answer(const struct chan *c, const char *text)
 {
 	/* LOG_ERROR is never filtered, and adds no word of its own. */
-	log_line(c->log, LOG_ERROR,
-		 "Ctrl-a x ends the machine, Ctrl-a p pauses it, Ctrl-a b sends a break, "
-		 "Ctrl-a a sends Ctrl-a, Ctrl-a h shows this");
+	if (can_say(c))
+		log_line(c->log, LOG_ERROR, "%s", text);
+}
+
+static void help(const struct chan *c)
+{
+	answer(c, "Ctrl-a x ends the machine, Ctrl-a p pauses it, Ctrl-a b sends a break, "
+		  "Ctrl-a a sends Ctrl-a, Ctrl-a h shows this");
 }
 
 static void toggle_pause(const struct chan *c)
 {
 	struct machine *m = c->dev->machine;
 
-	log_line(c->log, LOG_ERROR, m->toggle_pause(m) ? "paused; Ctrl-a p goes on" : "going on");
+	answer(c, m->toggle_pause(m) ? "paused; Ctrl-a p goes on" : "going on");
 }
 
 /* The byte behind Ctrl-a; returns whether it is for the guest. @at is its place in in_buf. */
