@@ -10,12 +10,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "skep/bits.h"
@@ -267,6 +270,38 @@ void worker_call(struct worker *w, void (*fn)(void *arg), void *arg)
 	sem_destroy(&c.done);
 }
 
+static enum worker_way find_way(int fd)
+{
+	struct statfs fs;
+	struct stat st;
+	struct iovec iov;
+	char byte;
+
+	if (fstatfs(fd, &fs) || fstat(fd, &st))
+		return WAY_ENGINE;
+	if (fs.f_type == ANON_INODE_FS_MAGIC)
+		return WAY_EVENT;
+	if (!S_ISREG(st.st_mode) || (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC))
+		return WAY_ENGINE;
+	/* What io_uring goes by: whether the file takes requests that must not block. */
+	iov = (struct iovec){.iov_base = &byte, .iov_len = 1};
+	if (preadv2(fd, &iov, 1, 0, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP)
+		return WAY_MEMORY;
+	return WAY_ENGINE;
+}
+
+bool worker_at_once(const struct worker *w, const struct io *io)
+{
+	switch (w->ways[io->slot]) {
+	case WAY_MEMORY:
+		return io->op <= IO_OP_SYNC;
+	case WAY_EVENT:
+		return io->op == IO_OP_WRITE;
+	default:
+		return false;
+	}
+}
+
 int worker_add_file(struct worker *w, int fd)
 {
 	bug_on(!may_touch(w));
@@ -279,6 +314,7 @@ int worker_add_file(struct worker *w, int fd)
 		if (rc)
 			return rc;
 		w->files[slot] = fd;
+		w->ways[slot] = (uint8_t)find_way(fd);
 		return slot;
 	}
 	return -ENFILE;
@@ -290,6 +326,7 @@ void worker_remove_file(struct worker *w, int slot)
 	bug_on(slot < 0 || slot >= WORKER_FILES_MAX || w->files[slot] < 0);
 	w->engine->set_file(w, slot, -1);
 	w->files[slot] = -1;
+	w->ways[slot] = WAY_ENGINE;
 }
 
 /* Takes the arguments; @io is then put on the list it belongs to. */

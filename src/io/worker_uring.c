@@ -14,6 +14,9 @@
  * from other threads are an eventfd that the ring always reads; a poster writes it only when the
  * worker has not been woken already.
  *
+ * What io_uring would hand to a kernel's thread and need not (enum worker_way), a turn carries out
+ * by a system call of this thread instead.
+ *
  * Needs Linux 5.19: older kernels refuse to cancel through a ring that requires registered files.
  */
 #include <fcntl.h>
@@ -40,16 +43,20 @@
 /* io.mark: the file said -EAGAIN, so its turn is awaited before the operation is tried again. */
 #define MARK_WAIT 1
 
+/* The most turns without a submission, while there are results to deliver. */
+#define TURNS_OUTSIDE 2
+
 struct uring {
 	struct worker worker; /* first */
 	struct io_uring ring;
 	bool open;
 	bool enabled;
-	bool stale;            /* the ring's files are not worker.files */
-	bool withdrawing;      /* what is cancelled now is queued again */
-	bool reading;          /* the eventfd is being read, into @event_count */
-	pid_t owner;           /* the thread that enabled the ring */
-	unsigned int inflight; /* operations that the kernel has */
+	bool stale;                 /* the ring's files are not worker.files */
+	bool withdrawing;           /* what is cancelled now is queued again */
+	bool reading;               /* the eventfd is being read, into @event_count */
+	pid_t owner;                /* the thread that enabled the ring */
+	unsigned int inflight;      /* operations that the kernel has */
+	unsigned int turns_outside; /* since the kernel was last entered */
 	int event;
 	uint64_t event_count;
 	atomic_bool woken; /* @event was written since it was last read */
@@ -124,9 +131,9 @@ static int refused(int rc, struct err *err)
 static int setup(struct io_uring *ring)
 {
 	static const unsigned int ways[] = {
-		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN,
-		IORING_SETUP_COOP_TASKRUN,
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
 	};
 	int rc = -EINVAL;
 
@@ -291,6 +298,26 @@ static void read_event(struct uring *u)
 	u->reading = true;
 }
 
+/* Carries @io out on this thread if that is how its file is used best. */
+static bool carry_out(struct uring *u, struct io *io)
+{
+	struct worker *w = &u->worker;
+	int result;
+
+	if (io->mark == MARK_WAIT || !worker_at_once(w, io))
+		return false;
+	do
+		result = worker_perform(io, w->files[io->slot], 0);
+	while (result == -EINTR);
+	if (result == -EAGAIN) {
+		io->mark = MARK_WAIT;
+		return false;
+	}
+	io_list_remove(&w->queue, io);
+	worker_result(w, io, result);
+	return true;
+}
+
 /* Fills the submission ring from the lists; what does not fit stays there. */
 static void fill(struct uring *u)
 {
@@ -305,7 +332,12 @@ static void fill(struct uring *u)
 		io_uring_prep_cancel64(sqe, (uintptr_t)io, 0);
 		seal(sqe, TAG_CANCEL);
 	}
-	while (w->queue.first && (sqe = next_sqe(u))) {
+	while (w->queue.first) {
+		if (carry_out(u, w->queue.first))
+			continue;
+		sqe = next_sqe(u);
+		if (!sqe)
+			break;
 		io = io_list_pop(&w->queue);
 		io->state = IO_FLIGHT;
 		if (io->mark == MARK_WAIT)
@@ -327,7 +359,7 @@ static void enter(struct uring *u, uint64_t deadline)
 	if (deadline == UINT64_MAX) {
 		rc = io_uring_submit_and_wait(&u->ring, 1);
 	} else if (deadline <= now) {
-		rc = io_uring_submit_and_get_events(&u->ring);
+		rc = io_uring_sq_ready(&u->ring) ? io_uring_submit_and_get_events(&u->ring) : 0;
 	} else {
 		struct __kernel_timespec ts = {
 			.tv_sec = (long long)((deadline - now) / NS_PER_S),
@@ -388,7 +420,16 @@ static void uring_turn(struct worker *w, uint64_t deadline)
 	struct uring *u = uring_of(w);
 
 	fill(u);
-	enter(u, w->queue.first || w->cancels.first ? 0 : deadline);
+	if (w->ready.first || w->queue.first || w->cancels.first)
+		deadline = 0;
+	/* What was carried out here is delivered before the kernel is entered, as that starts more;
+	 * but not for ever. reap() has the kernel deliver what it holds. */
+	if (w->ready.first && u->turns_outside < TURNS_OUTSIDE) {
+		u->turns_outside++;
+	} else {
+		u->turns_outside = 0;
+		enter(u, deadline);
+	}
 	reap(u);
 }
 
