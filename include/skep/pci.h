@@ -8,15 +8,20 @@
  * it only where it asks to. How a guest reaches configuration space is the host bridge's matter
  * (devices/pci_host.c): it calls pci_config_read() and pci_config_write().
  *
- * Follows the PCI Local Bus Specification 3.0; MSI-X its section 6.8.
+ * Follows the PCI Local Bus Specification 3.0; MSI-X its section 6.8. All functions interrupt by
+ * INTA. Bridges behind which there are more buses do not exist here.
+ *
+ * A BAR decodes while the command register says so, at any address but 0 that no RAM and no other
+ * device has; where one of those is, the BAR does not decode until it or the other has moved.
  *
  * Set-up happens on the control thread before the machine runs. Configuration accesses come from
  * vCPU threads, with the bridge's lock held, and take the function's device lock; ops run with it
- * held.
+ * held. A function of the bridge itself does with the bridge's lock.
  */
 #ifndef SKEP_PCI_H
 #define SKEP_PCI_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -36,17 +41,19 @@ struct pci_function;
 #define PCI_BARS        6
 #define PCI_CONFIG_SIZE 256
 #define PCI_MSIX_MAX    66
-/* The gsis that INTA to INTD of the slots take turns on when the IOAPIC is in use, and the ISA
- * interrupts that the same wires are tied to for a guest that uses the 8259A pair. */
+/* The gsis that the slots take turns on when the IOAPIC is in use; for a guest that uses the 8259A
+ * pair the same wires are tied to two ISA interrupts, in turn. */
 #define PCI_INTX_GSI   16
 #define PCI_INTX_WIRES 4
+#define PCI_INTX_ISA   10
 
 struct pci_ids {
 	uint16_t vendor, device;
 	uint16_t subsystem_vendor, subsystem;
 	uint32_t class_code; /* 24 bits: class, subclass, programming interface */
 	uint8_t revision;
-	bool multifunction;
+	bool multifunction; /* even where the slot has no other function */
+	bool silent;        /* without an interrupt pin */
 };
 
 enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
@@ -81,6 +88,7 @@ struct pci_function {
 	const struct pci_ops *ops;
 	struct pci *pci;
 	unsigned int devfn;
+	uint8_t power_on[PCI_CONFIG_SIZE];
 	uint8_t writable[PCI_CONFIG_SIZE]; /* mask of the bits that a guest may change */
 	struct pci_bar {
 		enum pci_bar_kind kind;
@@ -89,14 +97,16 @@ struct pci_function {
 		uint64_t at; /* where it decodes now */
 		bool mapped;
 	} bars[PCI_BARS];
-	unsigned int next_cap; /* where the next capability goes */
+	unsigned int last_cap; /* its offset; 0: none */
+	unsigned int next_cap; /* where the next one goes */
 	unsigned int hooked_at, hooked_len;
-	struct lock intx_lock; /* LOCK_LINE: the lines, and the status bit that shows them */
-	struct irq_line intx[2];
-	bool intx_level;
-	unsigned int msix_cap; /* its offset; 0: none */
-	unsigned int msix_bar;
+	/* LOCK_LINE: the lines, and of the configuration the dword of command and status, which
+	 * other threads than those of the device's lock look at and change. */
+	struct lock intx_lock;
+	struct irq_line intx[2]; /* to the IOAPIC, and to the 8259A pair */
+	unsigned int msix_cap;   /* its offset; 0: none */
 	unsigned int msix_count;
+	atomic_bool msix_on;
 	struct pci_vector {
 		int fd; /* eventfd */
 		bool bound;
@@ -106,6 +116,7 @@ struct pci_function {
 
 /* The bus of @m; it has no functions yet, and nothing reaches it until a bridge claims it. */
 int pci_create(struct pci **pci, struct machine *m, struct err *err);
+/* All functions are detached. NULL is allowed. */
 void pci_destroy(struct pci *pci);
 
 /* The host bridge's own: -EBUSY when there is one already. */
@@ -138,15 +149,21 @@ int pci_add_msix(struct pci_function *f, unsigned int bar, unsigned int count, s
 /* From the device's reset: power-on state of everything above; BARs no longer decode. Device's lock
  * held. */
 void pci_reset(struct pci_function *f);
-/* From the device's loaded hook. */
+/* From the device's loaded hook, device's lock held: -EPROTO for a state that cannot be; then
+ * nothing has changed. With MSI-X on, each vector is raised once: whether it was pending is not in
+ * the state. */
 int pci_loaded(struct pci_function *f, struct err *err);
+
+/* Whether the guest lets the function reach memory by itself. Any thread. */
+bool pci_master(struct pci_function *f);
 
 /* Whether the guest has switched MSI-X on: interrupts go by vectors, not by INTA. Any thread. */
 bool pci_msix_enabled(const struct pci_function *f);
 /*
- * An eventfd: a count written to it raises vector @vector, by irqfd, as long as vector and function
- * are not masked; otherwise it stays pending until they are. Lives as long as the function. A write
- * while MSI-X is off is lost.
+ * An eventfd: a count written to it raises vector @vector, by irqfd, as long as the function is bus
+ * master and neither it nor the vector is masked; otherwise it stays pending until that is so.
+ * Lives as long as the function. A write while MSI-X is off is lost. -1 for a vector that there is
+ * not.
  */
 int pci_msix_fd(const struct pci_function *f, unsigned int vector);
 /* The same on the spot. Any thread. */
@@ -169,13 +186,21 @@ bool pci_present(const struct pci *pci);
 #define PCI_ECAM_LEN  UINT64_C(0x100000)
 #define PCI_MEM32_AT  UINT64_C(0xe1000000)
 #define PCI_MEM32_END UINT64_C(0xfe000000)
-#define PCI_MEM64_LEN (UINT64_C(1) << 36) /* above all RAM, see pci_window64() */
+#define PCI_MEM64_LEN (UINT64_C(1) << 36) /* at most; above all RAM */
 #define PCI_IO_AT     0x1000
 #define PCI_IO_END    0x10000
-uint64_t pci_window64(const struct machine *m);
 
-/* Gives every BAR a place and switches decoding on, as a firmware would. Before the kernel is
- * loaded, and again at each reset. */
+/* How many bits a physical address of the guest's processors has: 36 until it is said. */
+void pci_set_address_bits(struct pci *pci, unsigned int bits);
+/* The window above 4 GiB, and its length: 0 where the processors reach no further than RAM. */
+uint64_t pci_window64(const struct machine *m);
+uint64_t pci_window64_len(const struct machine *m);
+
+/*
+ * Gives every BAR a place, below 4 GiB while there is room, and switches decoding on, as a firmware
+ * would. Before the kernel is loaded, and again at each reset. -ENOSPC when the windows are full,
+ * -EINVAL when a slot has functions but no function 0, which guests look for first.
+ */
 int pci_place(struct pci *pci, struct err *err);
 
 /* The interrupt wire (0 to 3) of INTA of @slot. */

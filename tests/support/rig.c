@@ -2,9 +2,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "skep/bits.h"
 #include "skep/worker_sim.h"
+#include "skep/workers.h"
 #include "support/cm.h"
 #include "support/rig.h"
 
@@ -23,6 +25,73 @@ static int record_message(void *arg, const struct msi *msi)
 	r->messages++;
 	r->last_message = *msi;
 	return 0;
+}
+
+static unsigned int deliver(struct rig *r, struct rig_bound *b)
+{
+	uint64_t count;
+
+	if (!b->used || read(b->fd, &count, sizeof(count)) != sizeof(count))
+		return 0;
+	b->sent++;
+	record_message(r, &b->msi);
+	return 1;
+}
+
+/* As KVM does it: a count that is there already is sent at once. */
+static int record_bind(void *arg, int fd, const struct msi *msi, uint32_t *handle, struct err *err)
+{
+	struct rig *r = arg;
+	struct rig_bound *b;
+	uint32_t i = *handle ? *handle - 1 : 0;
+
+	r->binds++;
+	if (r->bind_fails)
+		return err_sys(err, r->bind_fails, "the rig binds nothing");
+	while (!*handle && i < RIG_BOUND_MAX && r->bound[i].used) {
+		assert_int_not_equal(r->bound[i].fd, fd);
+		i++;
+	}
+	assert_true(i < RIG_BOUND_MAX);
+	b = &r->bound[i];
+	if (*handle) {
+		assert_true(b->used && b->fd == fd);
+		deliver(r, b);
+	} else {
+		*b = (struct rig_bound){.used = true, .fd = fd};
+	}
+	b->msi = *msi;
+	*handle = i + 1;
+	deliver(r, b);
+	return 0;
+}
+
+static void record_unbind(void *arg, int fd, uint32_t handle)
+{
+	struct rig *r = arg;
+
+	r->unbinds++;
+	assert_true(handle && handle <= RIG_BOUND_MAX);
+	assert_true(r->bound[handle - 1].used && r->bound[handle - 1].fd == fd);
+	deliver(r, &r->bound[handle - 1]);
+	r->bound[handle - 1].used = false;
+}
+
+const struct rig_bound *rig_bound(const struct rig *r, int fd)
+{
+	for (unsigned int i = 0; i < RIG_BOUND_MAX; i++)
+		if (r->bound[i].used && r->bound[i].fd == fd)
+			return &r->bound[i];
+	return NULL;
+}
+
+unsigned int rig_deliver(struct rig *r)
+{
+	unsigned int sent = 0;
+
+	for (unsigned int i = 0; i < RIG_BOUND_MAX; i++)
+		sent += deliver(r, &r->bound[i]);
+	return sent;
 }
 
 static void record_intr(void *arg, bool level)
@@ -59,6 +128,8 @@ void rig_init(struct rig *r, uint64_t memory)
 	const struct irq_sink sink = {
 		.set = record_level,
 		.msi = record_message,
+		.bind = record_bind,
+		.unbind = record_unbind,
 		.intr = record_intr,
 		.watch = record_watch,
 		.arg = r,
@@ -76,11 +147,17 @@ void rig_init(struct rig *r, uint64_t memory)
 	irqs_set_sink(m->irqs, &sink);
 	assert_int_equal(vtime_create_manual(&m->time, &r->err), 0);
 	assert_int_equal(worker_sim_create(&m->control, 1, &r->err), 0);
+	assert_int_equal(workers_create_shared(&m->workers, m->control, &r->err), 0);
+	assert_int_equal(pci_create(&m->pci, m, &r->err), 0);
 	m->end = record_end;
 }
 
 void rig_fini(struct rig *r)
 {
+	for (unsigned int i = 0; i < RIG_BOUND_MAX; i++)
+		assert_false(r->bound[i].used);
+	pci_destroy(r->machine.pci);
+	workers_destroy(r->machine.workers);
 	worker_destroy(r->machine.control);
 	vtime_destroy(r->machine.time);
 	irqs_destroy(r->machine.irqs);
