@@ -378,8 +378,10 @@ static int make_maps(struct overlay *o, struct err *err)
 	o->blocks = (bytes + BLOCK - 1) / BLOCK;
 	words = o->blocks / WORD_BITS + 1;
 	o->data = o->path ? align_up(BLOCK + o->blocks * BLOCK, DATA_ALIGN) : 0;
-	if (o->size > (uint64_t)INT64_MAX - o->data)
-		return err_set(err, EFBIG, "the overlay would be larger than a file can be");
+	if (o->size > (uint64_t)INT64_MAX - o->data) {
+		err_set(err, EFBIG, "the overlay would be larger than a file can be");
+		return -EFBIG;
+	}
 	o->bits = map_zeroes(o->blocks * BLOCK);
 	o->saved = map_zeroes(o->blocks * BLOCK);
 	o->dirty = calloc(words, sizeof(*o->dirty));
@@ -552,10 +554,11 @@ int overlay_open(struct overlay **out, const char *path, const struct disk *base
 	o->fd = -1;
 	o->size = base->info.size;
 	o->path = path ? strdup(path) : NULL;
-	if (path && !o->path)
-		rc = err_sys(err, ENOMEM, "overlay");
-	else
-		rc = make_maps(o, err);
+	if (path && !o->path) {
+		free(o);
+		return err_sys(err, ENOMEM, "overlay");
+	}
+	rc = make_maps(o, err);
 	if (!rc)
 		rc = path ? open_kept(o, base, err) : open_temporary(o, err);
 	if (rc) {
