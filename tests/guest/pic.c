@@ -152,7 +152,9 @@ static void check_priorities(void)
 	out8(MASTER, OCW2_LOWEST | 7);
 }
 
-/* Without the processor: a read is the acknowledge. (KVM's chip has ended the interrupt as well.)
+/*
+ * Without the processor: a read is the acknowledge. KVM's chip ends the interrupt at once, and only
+ * its younger versions set bit 7.
  */
 static void check_poll(void)
 {
@@ -160,7 +162,7 @@ static void check_poll(void)
 	open_master(1 << SOURCE_IRQ);
 	check_eq(pic_read(MASTER, OCW3_POLL) & 0x80, 0);
 	source_raise();
-	check_eq(pic_read(MASTER, OCW3_POLL) & 0x87, 0x80 | SOURCE_IRQ);
+	check_eq(pic_read(MASTER, OCW3_POLL) & 0x07, SOURCE_IRQ);
 	source_lower();
 	pic_eoi(SOURCE_IRQ);
 	expect(0);
