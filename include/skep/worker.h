@@ -14,13 +14,16 @@
  * file opened O_NONBLOCK: neither -EAGAIN nor -EINTR is ever a result.
  *
  * Files are registered once (worker_add_file) and named by their slot from then on. The ring is
- * restricted to registered files and to the operations below.
+ * restricted to registered files and to the operations below. Transfers that io_uring would leave
+ * to a thread of the kernel's for no reason (files in memory, writes to eventfds) are made by a
+ * system call on the worker's thread instead; that is settled for each file when it is added.
  *
  * A worker that does not run may be used by one thread at a time, whichever it is: operations that
  * are started then wait for it to run.
  *
- * Engines: worker_uring.c for the host; worker_sim.c runs the same calls from a seed, in the order
- * and with the faults a test wants, without threads.
+ * Engines: worker_uring.c for the host, and worker_epoll.c where that has no io_uring for us, to
+ * the same ends at a higher price; worker_sim.c runs the same calls from a seed, in the order and
+ * with the faults a test wants, without threads.
  */
 #ifndef SKEP_WORKER_H
 #define SKEP_WORKER_H
@@ -58,7 +61,7 @@ struct io {
 /* Read or write at the file's own position (pipes, terminals, eventfds). */
 #define IO_STREAM UINT64_MAX
 
-/* @name is the thread's, at most 15 bytes. */
+/* @name is the thread's, at most 15 bytes. With io_uring, or without where the host refuses it. */
 int worker_create(struct worker **w, const char *name, struct err *err);
 /* The worker does not run, and every operation has completed: see io_cancel() and io_drain(). Posts
  * that did not run yet never will. NULL is allowed. */
@@ -170,6 +173,8 @@ void io_drain(struct worker *w, struct io *io);
 struct vtime;
 void worker_set_vtime(struct worker *w, struct vtime *vt);
 
+/* What the worker runs on: "io_uring" or "epoll". Any thread. */
+const char *worker_engine_name(const struct worker *w);
 /* Whether this host lets us use io_uring: 0, or -errno and the sentence that says why not. */
 int worker_probe(struct err *err);
 

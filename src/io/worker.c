@@ -26,6 +26,9 @@
 #include "skep/timer.h"
 #include "worker_engine.h"
 
+/* Of a worker's threads. */
+#define STACK_SIZE (256U << 10)
+
 void io_list_append(struct io_list *l, struct io *io)
 {
 	io->next = NULL;
@@ -72,6 +75,26 @@ void worker_init(struct worker *w, const struct worker_engine *engine, const cha
 void worker_fini(struct worker *w)
 {
 	lock_destroy(&w->lock);
+}
+
+int worker_create(struct worker **w, const char *name, struct err *err)
+{
+	int rc = worker_uring_create(w, name, err);
+
+	switch (rc) {
+	case -EPERM:
+	case -EACCES:
+	case -ENOSYS:
+	case -EINVAL:
+		return worker_epoll_create(w, name, err);
+	default:
+		return rc;
+	}
+}
+
+const char *worker_engine_name(const struct worker *w)
+{
+	return w->engine->name;
 }
 
 void worker_destroy(struct worker *w)
@@ -466,6 +489,18 @@ int worker_perform(const struct io *io, int fd, int flags)
 	return n < 0 ? -errno : (int)n;
 }
 
+int worker_perform_nonblocking(const struct io *io, int fd)
+{
+	int flags = fcntl(fd, F_GETFL), result;
+
+	if (flags >= 0 && !(flags & O_NONBLOCK))
+		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	result = worker_perform(io, fd, 0);
+	if (flags >= 0 && !(flags & O_NONBLOCK))
+		fcntl(fd, F_SETFL, flags);
+	return result;
+}
+
 void worker_result(struct worker *w, struct io *io, int result)
 {
 	if (io->state == IO_CANCELLING)
@@ -660,11 +695,15 @@ static void *run_thread(void *arg)
 }
 
 /* Signals are for the main thread; those that report a crash cannot be held back. */
-static int create_thread(struct worker *w, struct start *s)
+int worker_thread(pthread_t *thread, void *(*fn)(void *arg), void *arg)
 {
 	sigset_t all, old;
+	pthread_attr_t attr;
 	int rc;
 
+	/* Smaller than a huge page, or its first touch might take one. */
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
 	sigfillset(&all);
 	sigdelset(&all, SIGSEGV);
 	sigdelset(&all, SIGBUS);
@@ -672,8 +711,9 @@ static int create_thread(struct worker *w, struct start *s)
 	sigdelset(&all, SIGFPE);
 	sigdelset(&all, SIGABRT);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&w->thread, NULL, run_thread, s);
+	rc = pthread_create(thread, &attr, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
 	return rc;
 }
 
@@ -690,7 +730,7 @@ int worker_start(struct worker *w, struct err *err)
 			       w->name);
 	atomic_store(&w->stop, false);
 	sem_init(&s.done, 0, 0);
-	rc = create_thread(w, &s);
+	rc = worker_thread(&w->thread, run_thread, &s);
 	if (rc) {
 		sem_destroy(&s.done);
 		return err_sys(err, rc, "worker %s: cannot create its thread", w->name);

@@ -69,6 +69,7 @@ struct io *io_list_pop(struct io_list *l);
 #define URING_CQ_ENTRIES 1024
 
 struct worker_engine {
+	const char *name;
 	/* The loop of an engine without threads; NULL for the common one. */
 	void (*run)(struct worker *w);
 	void (*destroy)(struct worker *w);
@@ -120,12 +121,20 @@ struct worker {
  */
 int worker_uring_refused(int errnum, int disabled, struct err *err);
 
+int worker_uring_create(struct worker **w, const char *name, struct err *err);
+int worker_epoll_create(struct worker **w, const char *name, struct err *err);
+
+/* A thread of a worker: no signals, and a small stack. Returns an errno. */
+int worker_thread(pthread_t *thread, void *(*fn)(void *arg), void *arg);
 void worker_init(struct worker *w, const struct worker_engine *engine, const char *name);
 void worker_fini(struct worker *w);
 
 /* Carries @io out on @fd by a system call with RWF_ @flags (transfers only), and returns its
  * result. A poll that has to wait is -EAGAIN. */
 int worker_perform(const struct io *io, int fd, int flags);
+/* The same, but what would block on a stream is -EAGAIN, also if the file does not say O_NONBLOCK:
+ * it does for that moment. */
+int worker_perform_nonblocking(const struct io *io, int fd);
 /* Whether @io is carried out by worker_perform() on the worker's thread, as its file wants it. */
 bool worker_at_once(const struct worker *w, const struct io *io);
 /* @io ended with @result: its done is called from the loop. */

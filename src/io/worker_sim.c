@@ -99,28 +99,24 @@ static int carry_out(struct sim *s, const struct io *io, int fd)
 	else if (io->op == IO_OP_WRITE || io->op == IO_OP_WRITEV)
 		shortened.op = IO_OP_WRITEV;
 	else
-		return worker_perform(io, fd, 0);
+		return worker_perform_nonblocking(io, fd);
 	shortened.buf = iov;
 	shortened.len = prepare(s, io, iov);
-	return worker_perform(&shortened, fd, 0);
+	return worker_perform_nonblocking(&shortened, fd);
 }
 
 /* False when it would have to wait. */
 static bool try_one(struct sim *s, struct io *io)
 {
-	int fd = s->worker.files[io->slot], flags;
+	int fd = s->worker.files[io->slot];
 	int result;
 
-	if (fails(s, io)) {
+	if (fails(s, io))
 		result = -s->fail_errnum;
-	} else if (fd < 0) {
+	else if (fd < 0)
 		result = -EBADF;
-	} else {
-		flags = fcntl(fd, F_GETFL);
-		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	else
 		result = carry_out(s, io, fd);
-		fcntl(fd, F_SETFL, flags);
-	}
 	if (result == -EAGAIN || result == -EINTR)
 		return false;
 	io_list_remove(&s->worker.queue, io);
@@ -312,6 +308,7 @@ static void sim_run(struct worker *w)
 int worker_sim_create(struct worker **w, uint64_t seed, struct err *err)
 {
 	static const struct worker_engine engine = {
+		.name = "sim",
 		.run = sim_run,
 		.destroy = sim_destroy,
 		.attach = sim_attach,

@@ -500,9 +500,10 @@ static void uring_destroy(struct worker *w)
 	free(u);
 }
 
-int worker_create(struct worker **w, const char *name, struct err *err)
+int worker_uring_create(struct worker **w, const char *name, struct err *err)
 {
 	static const struct worker_engine engine = {
+		.name = "io_uring",
 		.destroy = uring_destroy,
 		.attach = uring_attach,
 		.detach = uring_detach,
@@ -534,7 +535,7 @@ int worker_create(struct worker **w, const char *name, struct err *err)
 int worker_probe(struct err *err)
 {
 	struct worker *w;
-	int rc = worker_create(&w, "probe", err);
+	int rc = worker_uring_create(&w, "probe", err);
 
 	if (rc)
 		return rc;

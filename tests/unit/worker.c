@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One suite for what every engine does: on io_uring at rest (io_drain() turns it over, and gives
- * everything back), on io_uring from within its loop (the kernel keeps what it has), and on the
- * deterministic worker. Then what takes threads, on io_uring alone.
+ * One suite for what every engine does: on io_uring and epoll at rest (io_drain() turns it over,
+ * and gives everything back), from within their loop (the kernel keeps what it has), and on the
+ * deterministic worker. Then what takes threads, on io_uring and epoll.
  */
 #include <fcntl.h>
 #include <liburing.h>
@@ -100,6 +100,36 @@ static void in_uring_loop(void **state)
 	struct trial *t = *state;
 
 	t->worker = create_uring();
+	t->post.fn = run_body;
+	worker_post(t->worker, &t->post);
+	assert_int_equal(worker_run(t->worker), 0);
+	worker_destroy(t->worker);
+}
+
+static struct worker *create_epoll(void)
+{
+	struct err err = {0};
+	struct worker *w;
+
+	if (worker_epoll_create(&w, "test", &err))
+		fail_msg("%s", err.text);
+	return w;
+}
+
+static void on_epoll(void **state)
+{
+	struct trial *t = *state;
+	struct worker *w = create_epoll();
+
+	t->body(w);
+	worker_destroy(w);
+}
+
+static void in_epoll_loop(void **state)
+{
+	struct trial *t = *state;
+
+	t->worker = create_epoll();
 	t->post.fn = run_body;
 	worker_post(t->worker, &t->post);
 	assert_int_equal(worker_run(t->worker), 0);
@@ -1210,11 +1240,18 @@ static void probe_under_filter(int errnum, const char *expected)
 	};
 	struct sock_fprog filter = {.len = ARRAY_SIZE(code), .filter = code};
 	struct err err = {0};
+	struct worker *w;
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
 	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
 		_exit(2);
-	_exit(worker_probe(&err) != -errnum || !strstr(err.text, expected));
+	if (worker_probe(&err) != -errnum || !strstr(err.text, expected))
+		_exit(1);
+	if (worker_create(&w, "filtered", &err) || strcmp(worker_engine_name(w), "epoll") != 0)
+		_exit(3);
+	test_file(w);
+	worker_destroy(w);
+	_exit(0);
 }
 
 static void check_filter(int errnum, const char *expected)
@@ -1257,8 +1294,9 @@ static void test_probe(void **state)
 	{                                                                            \
 		.name = #fn " " #how, .test_func = (how), .initial_state = TRIAL(fn) \
 	}
-#define EVERYWHERE(fn) ON(on_uring, fn), ON(in_uring_loop, fn), ON(on_sim, fn)
-#define AT_REST(fn)    ON(on_uring, fn), ON(on_sim, fn)
+#define ON_HOST(fn)    ON(on_uring, fn), ON(on_epoll, fn)
+#define AT_REST(fn)    ON_HOST(fn), ON(on_sim, fn)
+#define EVERYWHERE(fn) AT_REST(fn), ON(in_uring_loop, fn), ON(in_epoll_loop, fn)
 
 int main(void)
 {
@@ -1285,13 +1323,13 @@ int main(void)
 		AT_REST(test_deferrals_at_stop),
 		AT_REST(test_stop_early),
 		AT_REST(test_call_at_rest),
-		ON(on_uring, test_threads),
-		ON(on_uring, test_calls_against_stop),
-		ON(on_uring, test_stop_and_restart),
-		ON(on_uring, test_own_thread),
-		ON(on_uring, test_files_across_threads),
-		ON(on_uring, test_vtime),
-		ON(on_uring, test_idle),
+		ON_HOST(test_threads),
+		ON_HOST(test_calls_against_stop),
+		ON_HOST(test_stop_and_restart),
+		ON_HOST(test_own_thread),
+		ON_HOST(test_files_across_threads),
+		ON_HOST(test_vtime),
+		ON_HOST(test_idle),
 		ON(on_uring, test_restrictions),
 		cmocka_unit_test(test_probe),
 	};
