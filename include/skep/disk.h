@@ -140,7 +140,6 @@ struct disk_request {
 	size_t clipped;       /* bytes cut off it */
 	uint64_t start, length;
 	uint64_t offset, left;
-	uint64_t serial;
 	int result;
 	uint8_t op;
 	bool unmap;
@@ -166,7 +165,19 @@ void disk_discard(struct disk_queue *q, struct disk_request *r, uint64_t offset,
 void disk_write_zeroes(struct disk_queue *q, struct disk_request *r, uint64_t offset,
 		       uint64_t length, bool unmap);
 
-/* Has all that is under way on @q complete soon, with -ECANCELED where that is soonest. */
-void disk_cancel(struct disk_queue *q);
+/*
+ * Limits. Whoever has a request to start asks before, each time: false means that it is too early,
+ * and @w->ready(@w) is called when it is time to ask again, on the worker. What is started without
+ * asking runs at once, and counts.
+ */
+struct disk_waiter {
+	void (*ready)(struct disk_waiter *w);
+	/* Private to the disk. */
+	struct disk_waiter *next;
+	bool waiting;
+};
+bool disk_admits(struct disk_queue *q, struct disk_waiter *w);
+/* ready is not called any more. Before a queue is closed. */
+void disk_forget(struct disk_queue *q, struct disk_waiter *w);
 
 #endif

@@ -369,6 +369,7 @@ void disk_queue_close(struct disk_queue *q)
 {
 	if (!q)
 		return;
+	limit_close(&q->disk->limit);
 	if (q->top >= 0 && q->top != q->base)
 		worker_remove_file(q->worker, q->top);
 	if (q->base >= 0)

@@ -28,11 +28,11 @@ struct limit {
 	uint64_t bandwidth; /* bytes a second; 0: no limit */
 	uint64_t burst;     /* ns */
 	uint64_t op_used, byte_used;
-	uint64_t deadline; /* the timer's */
-	uint64_t reached;  /* the last one that expired: time is at least this */
-	bool cancelling;   /* some of those that wait are to end */
-	struct request_list waiting;
-	struct worker *worker;
+	uint64_t deadline;         /* the timer's */
+	uint64_t reached;          /* the last one that expired: time is at least this */
+	struct disk_waiter *first; /* of those that wait */
+	struct disk_waiter *turn;  /* whose turn it is now */
+	struct worker *worker;     /* once a queue is open */
 	struct io timer;
 };
 
@@ -60,8 +60,6 @@ struct disk_queue {
 	uint8_t *bounce;                  /* CHUNK bytes; NULL without O_DIRECT */
 	struct disk_request *bouncing;    /* who has the bounce buffer */
 	struct request_list bounce_queue; /* who waits for it */
-	uint64_t started;                 /* requests so far: their serial numbers */
-	uint64_t cancelled;               /* those up to this number are to end */
 };
 
 /* Of the bounce buffer, and of what is written where the host has no way to zero a range. */
@@ -86,20 +84,13 @@ static inline struct disk_request *request_pop(struct request_list *l)
 	return r;
 }
 
-static inline bool request_cancelled(const struct disk_request *r)
-{
-	return r->serial <= r->queue->cancelled;
-}
-
-/* Starts it, past the limits. */
-void request_run(struct disk_request *r);
 /* From a completion. */
 void request_finish(struct disk_request *r, int result);
 
-/* True: @r may start. False: it waits, and request_run() or request_finish() follows. */
-bool limit_pass(struct limit *l, struct disk_request *r);
-/* Ends those that wait and are cancelled. */
-void limit_cancel(struct limit *l);
+/* A request starts. */
+void limit_spend(struct limit *l, enum disk_op op, uint64_t bytes);
+/* Nobody waits. While a queue is still open. */
+void limit_close(struct limit *l);
 
 /*
  * The overlay of an image of @size bytes that @base is. @path is NULL for one that vanishes.

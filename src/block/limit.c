@@ -2,10 +2,11 @@
 /*
  * Limits: so many requests and bytes a second, and no more than a burst of them at once.
  *
- * A token bucket, kept as a moment in time: op_used is when the requests that have been let through
- * would be over at exactly the rate. One may start while that lies no further ahead than the burst,
- * whatever its size, and pushes it ahead by its cost: so a large one is let through and paid for
- * afterwards. Requests start in the order they came.
+ * A token bucket, kept as a moment in time: op_used is when the requests so far would be over at
+ * exactly the rate. A request may start while that lies no further ahead than the burst, whatever
+ * its size, and pushes it ahead by its cost: so a large one is let through and paid for afterwards.
+ * Nothing that was started ever waits here: who has a request to start asks first, and is told when
+ * to ask again. Those that wait take turns.
  *
  * Runs on the one worker of a disk with limits.
  */
@@ -15,8 +16,13 @@
 #include "skep/bits.h"
 #include "skep/clock.h"
 
-/* When @r may start; 0: at once. */
-static uint64_t start_of(const struct limit *l)
+static bool limited(const struct limit *l)
+{
+	return l->op_cost || l->bandwidth;
+}
+
+/* From when on a request may start. */
+static uint64_t opening(const struct limit *l)
 {
 	uint64_t used = MAX(l->op_used, l->byte_used);
 
@@ -29,74 +35,88 @@ static uint64_t now(const struct limit *l)
 	return MAX(clock_now(), l->reached);
 }
 
-static void spend(struct limit *l, const struct disk_request *r)
+void limit_spend(struct limit *l, enum disk_op op, uint64_t bytes)
 {
-	uint64_t t = now(l);
+	uint64_t t;
 
+	if (!limited(l) || op == DISK_OP_FLUSH)
+		return;
+	t = now(l);
 	if (l->op_cost)
 		l->op_used = MAX(l->op_used, t) + l->op_cost;
 	/* A transfer is less than 4 GiB, so this does not overflow. */
-	if (l->bandwidth && (r->op == DISK_OP_READ || r->op == DISK_OP_WRITE))
-		l->byte_used = MAX(l->byte_used, t) + r->length * NS_PER_S / l->bandwidth;
+	if (l->bandwidth && (op == DISK_OP_READ || op == DISK_OP_WRITE))
+		l->byte_used = MAX(l->byte_used, t) + bytes * NS_PER_S / l->bandwidth;
 }
 
 static void arm(struct limit *l)
 {
-	if (!l->waiting.first || io_pending(&l->timer))
+	if (!l->first || io_pending(&l->timer))
 		return;
-	l->deadline = start_of(l);
+	l->deadline = opening(l);
 	io_timeout(l->worker, &l->timer, l->deadline);
 }
 
-static void end_cancelled(struct limit *l)
-{
-	struct request_list all = l->waiting;
-	struct disk_request *r;
-
-	l->cancelling = false;
-	l->waiting.first = NULL;
-	while ((r = request_pop(&all)))
-		if (request_cancelled(r))
-			request_finish(r, -ECANCELED);
-		else
-			request_append(&l->waiting, r);
-}
-
+/* Whose turn it is starts what it has; if that is too much, it is behind the others again. */
 static void timer_done(struct io *io, int result)
 {
 	struct limit *l = container_of(io, struct limit, timer);
-	struct disk_request *r;
 
 	if (result == -ETIME)
 		l->reached = MAX(l->reached, l->deadline);
-	if (l->cancelling)
-		end_cancelled(l);
-	while (l->waiting.first && start_of(l) <= now(l)) {
-		r = request_pop(&l->waiting);
-		spend(l, r);
-		request_run(r);
+	while (l->first && opening(l) <= now(l)) {
+		struct disk_waiter *w = l->first;
+
+		l->first = w->next;
+		w->waiting = false;
+		l->turn = w;
+		w->ready(w);
 	}
+	l->turn = NULL;
 	arm(l);
 }
 
-bool limit_pass(struct limit *l, struct disk_request *r)
+bool disk_admits(struct disk_queue *q, struct disk_waiter *w)
 {
-	if ((!l->op_cost && !l->bandwidth) || r->op == DISK_OP_FLUSH)
+	struct limit *l = &q->disk->limit;
+	struct disk_waiter **p = &l->first;
+
+	if (!limited(l))
 		return true;
-	if (!l->waiting.first && start_of(l) <= now(l)) {
-		spend(l, r);
+	if (w->waiting)
+		return false;
+	if ((!l->first || l->turn == w) && opening(l) <= now(l))
 		return true;
-	}
+	while (*p)
+		p = &(*p)->next;
+	w->next = NULL;
+	w->waiting = true;
+	*p = w;
 	l->timer.done = timer_done;
-	request_append(&l->waiting, r);
 	arm(l);
 	return false;
 }
 
-void limit_cancel(struct limit *l)
+void disk_forget(struct disk_queue *q, struct disk_waiter *w)
 {
-	if (!l->waiting.first)
+	struct limit *l = &q->disk->limit;
+	struct disk_waiter **p = &l->first;
+
+	if (!w->waiting)
 		return;
-	l->cancelling = true;
+	while (*p != w)
+		p = &(*p)->next;
+	*p = w->next;
+	w->waiting = false;
+	/* Nobody is left: the timer is nothing to wait for either. */
+	if (!l->first)
+		io_cancel(l->worker, &l->timer);
+}
+
+void limit_close(struct limit *l)
+{
+	if (!l->worker)
+		return;
 	io_cancel(l->worker, &l->timer);
+	io_drain(l->worker, &l->timer);
 }

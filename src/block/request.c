@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A request on its way: past the limits, piece by piece to the files, to its completion.
+ * A request on its way: piece by piece to the files, to its completion.
  *
- * Invariants. A request is in one place at a time: waiting for the limits, waiting for the bounce
- * buffer, with the worker by its io, or with the overlay's flush. It has one transfer under way at
+ * Invariants. A request is in one place at a time: waiting for the bounce buffer, with the worker
+ * by its io, or with the overlay's flush. It has one transfer under way at
  * most, so its iovecs are cut and consumed in place. What it wrote is entered into the overlay when
  * all of it is in the file, not before.
  *
@@ -307,10 +307,6 @@ static void range(struct disk_request *r)
 /* From a completion, or with something left to do. */
 static void step(struct disk_request *r)
 {
-	if (request_cancelled(r)) {
-		request_finish(r, -ECANCELED);
-		return;
-	}
 	if (!r->left) {
 		if (r->op == DISK_OP_READ)
 			request_finish(r, 0);
@@ -329,7 +325,7 @@ static void step(struct disk_request *r)
 		range(r);
 }
 
-void request_run(struct disk_request *r)
+static void run(struct disk_request *r)
 {
 	if (r->op == DISK_OP_FLUSH)
 		flush(r);
@@ -363,14 +359,15 @@ static void start(struct disk_queue *q, struct disk_request *r, enum disk_op op,
 	r->op = (uint8_t)op;
 	r->start = r->offset = offset;
 	r->length = r->left = length;
-	r->serial = ++q->started;
 	r->bounced = false;
 	r->by_writing = false;
 	rc = check(r);
-	if (rc)
+	if (rc) {
 		finish_soon(r, rc);
-	else if (limit_pass(&q->disk->limit, r))
-		request_run(r);
+		return;
+	}
+	limit_spend(&q->disk->limit, op, length);
+	run(r);
 }
 
 static void start_transfer(struct disk_queue *q, struct disk_request *r, enum disk_op op,
@@ -412,10 +409,4 @@ void disk_write_zeroes(struct disk_queue *q, struct disk_request *r, uint64_t of
 {
 	r->unmap = unmap;
 	start(q, r, DISK_OP_ZERO, offset, length);
-}
-
-void disk_cancel(struct disk_queue *q)
-{
-	q->cancelled = q->started;
-	limit_cancel(&q->disk->limit);
 }

@@ -916,113 +916,134 @@ static void test_discard_frees(void **state)
 
 /* Limits */
 
+struct asker {
+	struct disk_waiter waiter; /* first */
+	struct bench *bench;
+	struct single reads[64];
+	struct iovec iov;
+	uint8_t data[DISK_SECTOR];
+	unsigned int started, most;
+};
+
+/* Starts as many reads as it may, up to @most. */
+static void ask(struct disk_waiter *w)
+{
+	struct asker *a = container_of(w, struct asker, waiter);
+
+	while (a->started < a->most && disk_admits(a->bench->queue, w)) {
+		struct single *s = &a->reads[a->started++];
+
+		*s = single_new();
+		a->iov = (struct iovec){a->data, DISK_SECTOR};
+		disk_read(a->bench->queue, &s->request, &a->iov, 1, 0);
+		worker_sim_run(a->bench->worker, STEPS_MOST);
+	}
+}
+
+static void asker_init(struct asker *a, struct bench *b, unsigned int most)
+{
+	memset(a, 0, sizeof(*a));
+	a->waiter.ready = ask;
+	a->bench = b;
+	a->most = most;
+}
+
 static void test_bandwidth(void **state)
 {
-	uint8_t data[4][DISK_SECTOR];
-	struct single s[4];
-	struct iovec iov[4];
 	struct disk_options o;
+	struct asker *a = malloc(sizeof(*a));
 	struct place p;
 	struct bench b;
 
 	(void)state;
+	assert_non_null(a);
 	place_init(&p);
 	o = plain(&p);
 	o.bandwidth = 1;
 	o.burst = 1100000;
 	bench_open(&b, &p, &o, 1);
 	assert_true(disk_info(b.disk)->one_worker);
-	for (unsigned int i = 0; i < 4; i++) {
-		s[i] = single_new();
-		iov[i] = (struct iovec){data[i], DISK_SECTOR};
-		disk_read(b.queue, &s[i].request, &iov[i], 1, 0);
-	}
 	/* Each takes 512 s, and the burst is 1,100 s: two fit, and one more may overdraw. */
+	asker_init(a, &b, 4);
+	ask(&a->waiter);
+	assert_int_equal(a->started, 3);
+	assert_true(a->reads[2].done);
+	assert_int_equal(a->reads[2].result, 0);
 	worker_sim_run(b.worker, STEPS_MOST);
-	assert_true(s[0].done && s[1].done && s[2].done);
-	assert_false(s[3].done);
-	/* A flush does not wait behind it. */
+	assert_int_equal(a->started, 3);
+	/* What does not ask is not held up. */
 	assert_int_equal(do_flush(&b), 0);
-	assert_false(s[3].done);
 	worker_sim_advance(b.worker, UINT64_MAX / 2);
 	worker_sim_run(b.worker, STEPS_MOST);
-	assert_true(s[3].done);
-	assert_int_equal(s[3].result, 0);
+	assert_int_equal(a->started, 4);
 	bench_close(&b);
 	place_fini(&p);
+	free(a);
 }
 
 static void test_iops(void **state)
 {
-	uint8_t data[DISK_SECTOR];
-	struct single s[64];
-	struct iovec iov[64];
+	struct asker *a = malloc(2 * sizeof(*a));
 	struct disk_options o;
 	struct place p;
 	struct bench b;
 
 	(void)state;
+	assert_non_null(a);
 	place_init(&p);
 	o = plain(&p);
 	o.iops = 1;
 	o.burst = 0;
 	bench_open(&b, &p, &o, 1);
-	for (unsigned int i = 0; i < 64; i++) {
-		s[i] = single_new();
-		iov[i] = (struct iovec){data, DISK_SECTOR};
-		disk_read(b.queue, &s[i].request, &iov[i], 1, 0);
-	}
-	worker_sim_run(b.worker, STEPS_MOST);
-	assert_true(s[0].done);
-	assert_false(s[63].done);
+	asker_init(&a[0], &b, 64);
+	asker_init(&a[1], &b, 64);
+	ask(&a[0].waiter);
+	ask(&a[1].waiter);
+	assert_in_range(a[0].started, 1, 63);
+	assert_in_range(a[1].started, 0, 63);
+	/* Time enough for all of them. */
 	worker_sim_advance(b.worker, UINT64_MAX / 2);
 	worker_sim_run(b.worker, STEPS_MOST);
-	for (unsigned int i = 0; i < 64; i++)
-		assert_true(s[i].done);
+	assert_int_equal(a[0].started, 64);
+	assert_int_equal(a[1].started, 64);
 	bench_close(&b);
 	place_fini(&p);
+	free(a);
 }
 
-static void test_cancel_of_waiting(void **state)
+/* Who does not wait any more is not called, and nothing stays with the worker. */
+static void test_forget(void **state)
 {
-	static uint8_t data[4][SIZE / 4];
-	struct single s[4], after = single_new();
-	struct iovec iov[5];
+	struct asker *a = malloc(2 * sizeof(*a));
 	struct disk_options o;
 	struct place p;
 	struct bench b;
 
 	(void)state;
+	assert_non_null(a);
 	place_init(&p);
 	o = plain(&p);
-	o.bandwidth = 16;
+	o.iops = 1;
 	o.burst = 0;
 	bench_open(&b, &p, &o, 1);
-	for (unsigned int i = 0; i < 4; i++) {
-		s[i] = single_new();
-		iov[i] = (struct iovec){data[i], sizeof(data[i])};
-		disk_read(b.queue, &s[i].request, &iov[i], 1, 0);
-	}
-	worker_sim_run(b.worker, STEPS_MOST);
-	assert_true(s[0].done);
-	assert_false(s[1].done || s[2].done || s[3].done);
-	/* Those under way end, and what is started afterwards is a request like any. */
-	disk_cancel(b.queue);
-	iov[4] = (struct iovec){data[0], DISK_SECTOR};
-	disk_read(b.queue, &after.request, &iov[4], 1, 0);
-	assert_false(s[1].done);
-	worker_sim_run(b.worker, STEPS_MOST);
-	for (unsigned int i = 1; i < 4; i++) {
-		assert_true(s[i].done);
-		assert_int_equal(s[i].result, -ECANCELED);
-	}
-	assert_false(after.done);
+	asker_init(&a[0], &b, 64);
+	asker_init(&a[1], &b, 64);
+	ask(&a[0].waiter);
+	ask(&a[1].waiter);
+	disk_forget(b.queue, &a[0].waiter);
+	disk_forget(b.queue, &a[0].waiter);
+	a[0].most = a[0].started;
 	worker_sim_advance(b.worker, UINT64_MAX / 2);
 	worker_sim_run(b.worker, STEPS_MOST);
-	assert_true(after.done);
-	assert_int_equal(after.result, 0);
+	assert_int_equal(a[1].started, 64);
+	a[0].most = 64;
+	ask(&a[0].waiter);
+	disk_forget(b.queue, &a[0].waiter);
+	worker_sim_run(b.worker, STEPS_MOST);
+	assert_false(worker_sim_step(b.worker));
 	bench_close(&b);
 	place_fini(&p);
+	free(a);
 }
 
 /* O_DIRECT */
@@ -1356,7 +1377,7 @@ int main(void)
 		cmocka_unit_test(test_discard_frees),
 		cmocka_unit_test(test_bandwidth),
 		cmocka_unit_test(test_iops),
-		cmocka_unit_test(test_cancel_of_waiting),
+		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_direct),
 		cmocka_unit_test(test_locks),
 		cmocka_unit_test(test_lock_of_the_dead),
