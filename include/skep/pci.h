@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include "skep/bus.h"
+#include "skep/class.h"
 #include "skep/irq.h"
 #include "skep/lock.h"
 #include "skep/state.h"
@@ -146,8 +147,12 @@ unsigned int pci_add_cap(struct pci_function *f, uint8_t id, unsigned int len, c
 /* @count vectors, their table and pending bits in BAR @bar of their own, of 4 KiB. */
 int pci_add_msix(struct pci_function *f, unsigned int bar, unsigned int count, struct err *err);
 
+/* The family of models that are a PCI function and nothing more: each embeds a struct pci_function
+ * at its family_offset, whose reset and state are then seen to. */
+extern const struct device_family pci_family;
+
 /* From the device's reset: power-on state of everything above; BARs no longer decode. Device's lock
- * held. */
+ * held. This and pci_loaded() are legal on a function that was never attached. */
 void pci_reset(struct pci_function *f);
 /* From the device's loaded hook, device's lock held: -EPROTO for a state that cannot be; then
  * nothing has changed. With MSI-X on, each vector is raised once: whether it was pending is not in

@@ -295,6 +295,8 @@ const struct state_table pci_function_state =
 
 void pci_reset(struct pci_function *f)
 {
+	if (!f->pci)
+		return;
 	lock_take(&f->intx_lock);
 	memcpy(f->data.config, f->power_on, sizeof(f->power_on));
 	drive_line(f);
@@ -321,8 +323,10 @@ static int check_config(const struct pci_function *f, struct err *err)
 
 int pci_loaded(struct pci_function *f, struct err *err)
 {
-	int ret = check_config(f, err);
+	int ret = f->pci ? check_config(f, err) : 0;
 
+	if (!f->pci)
+		return 0;
 	if (!ret)
 		ret = pci_check_msix(f, err);
 	if (ret)
@@ -332,6 +336,33 @@ int pci_loaded(struct pci_function *f, struct err *err)
 	sync_line(f);
 	return 0;
 }
+
+static struct pci_function *family_function(struct device *dev)
+{
+	return (struct pci_function *)((char *)dev + dev->class->family_offset);
+}
+
+static void family_reset(struct device *dev)
+{
+	pci_reset(family_function(dev));
+}
+
+static int family_loaded(struct device *dev, struct err *err)
+{
+	return pci_loaded(family_function(dev), err);
+}
+
+static const struct state_part family_states[] = {
+	{&pci_function_state, offsetof(struct pci_function, data)},
+	{NULL, 0},
+};
+
+const struct device_family pci_family = {
+	.name = "pci",
+	.states = family_states,
+	.reset = family_reset,
+	.loaded = family_loaded,
+};
 
 /* Accesses */
 

@@ -9,6 +9,7 @@
 #include "skep/err.h"
 #include "skep/gmem.h"
 #include "skep/mptable.h"
+#include "skep/pci.h"
 #include "skep/smbios.h"
 #include "vm_priv.h"
 
@@ -81,7 +82,9 @@ int vm_load(struct vm *vm, struct err *err)
 		req.cmdline = DEFAULT_APPEND;
 	for (unsigned int i = 0; i < vm->initrd_count; i++)
 		initrds[i] = vm->initrds[i];
-	ret = e820_build(&map, regions, count, err);
+	ret = pci_place(vm->machine.pci, err);
+	if (!ret)
+		ret = e820_build(&map, regions, count, err);
 	req.memory = &map;
 	if (!ret)
 		ret = describe(vm, &req.rsdp, err);

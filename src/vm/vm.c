@@ -17,6 +17,7 @@
 #include "skep/gmem.h"
 #include "skep/irq.h"
 #include "skep/kvm.h"
+#include "skep/pci.h"
 #include "skep/timer.h"
 #include "skep/vm.h"
 #include "skep/worker.h"
@@ -81,11 +82,11 @@ static const struct {
 int vm_defaults(struct config *config, struct err *err)
 {
 	static const char *const pairs[] = {
-		"device.pic=pic8259a",       "device.pit=pit8254",     "device.ioapic=ioapic",
-		"device.rtc=rtc146818",      "device.kbd=i8042",       "device.port92=port92",
-		"device.cf9=reset_cf9",      "device.post=post_port",  "device.pvpanic=pvpanic",
-		"device.pm=acpi_pm",         "device.com1=uart8250",   "device.com1.line=com1",
-		"device.com1.backend=stdio", "device.exit=debug_exit",
+		"device.pci=pci_host",    "device.isa=isa_bridge",     "device.pic=pic8259a",
+		"device.pit=pit8254",     "device.ioapic=ioapic",      "device.rtc=rtc146818",
+		"device.kbd=i8042",       "device.port92=port92",      "device.post=post_port",
+		"device.pvpanic=pvpanic", "device.pm=acpi_pm",         "device.com1=uart8250",
+		"device.com1.line=com1",  "device.com1.backend=stdio", "device.exit=debug_exit",
 	};
 	int ret = 0;
 
@@ -159,6 +160,8 @@ static int create_machine(struct vm *vm, struct err *err)
 		ret = bus_create(&m->mmio, "memory", UINT64_MAX, err);
 	if (!ret)
 		ret = irqs_create(&m->irqs, err);
+	if (!ret)
+		ret = pci_create(&m->pci, m, err);
 	if (!ret)
 		ret = vtime_create(&m->time, err);
 	if (!ret)
@@ -302,6 +305,7 @@ void vm_destroy(struct vm *vm)
 	workers_destroy(m->workers);
 	worker_destroy(m->control);
 	vtime_destroy(m->time);
+	pci_destroy(m->pci);
 	irqs_destroy(m->irqs);
 	bus_destroy(m->mmio);
 	bus_destroy(m->ports);

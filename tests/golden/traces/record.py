@@ -206,7 +206,7 @@ class Port92(Chip):
 
 
 class Cf9(Chip):
-    model = "reset_cf9"
+    model = "pci_host"
     ports = (0xcf9,)
 
 
@@ -229,7 +229,7 @@ TRACES = {
     "uart8250-acpi": (Uart, "acpi"),
     "acpi_pm-acpi": (Pm, "acpi"),
     "port92-acpi": (Port92, "acpi"),
-    "reset_cf9-noapic": (Cf9, "noapic"),
+    "pci_host-noapic": (Cf9, "noapic"),
     "post_port-at": (Post, "at"),
 }
 

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * pci_host - the bridge between the processors and PCI bus 0, with the two ways into configuration
+ * space, and the reset control register, which lies within one of them.
+ *
+ *	CF8h	address, CFCh data: configuration mechanism #1 (PCI 3.0, section 3.2.2.3.2)
+ *	PCI_ECAM_AT	memory-mapped configuration of bus 0 (PCI Express Base 5.0, section 7.2.2)
+ *
+ * The address register answers to doublewords only. Narrower accesses pass it by and find, at CF9h,
+ * the reset control register (Intel 82371SB, section 2.5; bit 3 came with the ICH):
+ *
+ *	bit 1	SRST	which reset: 1 hard, 0 soft
+ *	bit 2	RCPU	going from 0 to 1 carries it out
+ *	bit 3	full reset: takes the power away for a while
+ *
+ * So a guest writes 02h, then 06h; one that leaves bit 2 set must clear it before the next. Every
+ * kind of reset is the machine's here.
+ *
+ * Where there is no function, on any other bus, and while the address register's bit 31 is clear,
+ * configuration reads as all ones and writes are swallowed. An access that crosses a doubleword is
+ * made in pieces, lowest address first.
+ *
+ * The bridge is function 00.0 of the bus. Its ids are Red Hat's for a host bridge of virtual
+ * machines: guests know them, and neither fix nor expect anything beyond the header. Those of
+ * Intel's chip sets would have them look for registers that are not here.
+ *
+ * vCPU threads, under the device's lock, of rank LOCK_BRIDGE: it is held around the function's own.
+ */
+#include "skep/aml.h"
+#include "skep/bits.h"
+#include "skep/bus.h"
+#include "skep/device.h"
+#include "skep/err.h"
+#include "skep/pci.h"
+
+#define ADDRESS_AT  0xcf8
+#define DATA_AT     0xcfc
+#define PORTS_LEN   4
+#define RESET_AT    1 /* CF9h */
+#define RESET_SRST  0x02
+#define RESET_RCPU  0x04
+#define RESET_FULL  0x08
+#define RESET_MASK  (RESET_SRST | RESET_RCPU | RESET_FULL)
+#define ADDRESS_ON  0x80000000U
+#define ADDRESS_BUS 0x00ff0000U
+/* Bits 30:24 are reserved, bits 1:0 always zero. */
+#define ADDRESS_MASK 0x80fffffcU
+
+struct host {
+	struct device dev;
+	struct pci_function function;
+	struct host_state {
+		uint32_t address;
+		uint8_t reset;
+		uint8_t reserved[3]; /* 0 */
+	} state;
+	bool claimed;
+	unsigned int mapped; /* how many of host_ranges */
+};
+
+static const struct state_field host_fields[] = {
+	STATE_FIELD(struct host_state, address),
+	STATE_FIELD(struct host_state, reset),
+	STATE_ARRAY(struct host_state, reserved),
+};
+static const struct state_table host_state =
+	STATE_TABLE("pci_host", 1, struct host_state, host_fields);
+
+static struct host *to_host(struct device *dev)
+{
+	return container_of(dev, struct host, dev);
+}
+
+/* Bytes of the next piece of an access: within a doubleword, aligned. */
+static unsigned int next_piece(uint64_t at, unsigned int left)
+{
+	unsigned int n = 4;
+
+	while (n > left || at % n)
+		n /= 2;
+	return n;
+}
+
+static uint64_t space_read(struct device *dev, unsigned int devfn, unsigned int at,
+			   unsigned int size)
+{
+	uint64_t value = 0;
+
+	for (unsigned int done = 0, n; done < size; done += n) {
+		n = next_piece(at + done, size - done);
+		value |= (uint64_t)pci_config_read(dev->machine->pci, devfn, at + done, n)
+			 << (8 * done);
+	}
+	return value;
+}
+
+static void space_write(struct device *dev, unsigned int devfn, unsigned int at, unsigned int size,
+			uint64_t value)
+{
+	for (unsigned int done = 0, n; done < size; done += n) {
+		n = next_piece(at + done, size - done);
+		pci_config_write(dev->machine->pci, devfn, at + done, n,
+				 (uint32_t)(value >> (8 * done) & ones(n)));
+	}
+}
+
+static void reset_write(struct host *h, uint8_t value)
+{
+	uint8_t was = h->state.reset;
+
+	h->state.reset = value & RESET_MASK;
+	if (h->state.reset & ~was & RESET_RCPU)
+		machine_end(h->dev.machine, END_RESET, 0,
+			    "the guest asked for a %s reset through port CF9h",
+			    value & RESET_SRST ? "hard" : "soft");
+}
+
+static uint64_t address_read(struct device *dev, uint64_t offset, unsigned int size)
+{
+	const struct host *h = to_host(dev);
+
+	if (size == 4)
+		return h->state.address;
+	return offset == RESET_AT && size == 1 ? h->state.reset : ones(size);
+}
+
+static void address_write(struct device *dev, uint64_t offset, unsigned int size, uint64_t value)
+{
+	struct host *h = to_host(dev);
+
+	if (size == 4)
+		h->state.address = (uint32_t)value & ADDRESS_MASK;
+	else if (offset == RESET_AT && size == 1)
+		reset_write(h, (uint8_t)value);
+}
+
+/* Whether the address register is on, and names a function of bus 0. */
+static bool selected(const struct host *h, unsigned int *devfn, unsigned int *at)
+{
+	*devfn = h->state.address >> 8 & 0xff;
+	*at = h->state.address & 0xff;
+	return h->state.address & ADDRESS_ON && !(h->state.address & ADDRESS_BUS);
+}
+
+static uint64_t data_read(struct device *dev, uint64_t offset, unsigned int size)
+{
+	unsigned int devfn, at;
+
+	if (!selected(to_host(dev), &devfn, &at))
+		return ones(size);
+	return space_read(dev, devfn, at + (unsigned int)offset, size);
+}
+
+static void data_write(struct device *dev, uint64_t offset, unsigned int size, uint64_t value)
+{
+	unsigned int devfn, at;
+
+	if (selected(to_host(dev), &devfn, &at))
+		space_write(dev, devfn, at + (unsigned int)offset, size, value);
+}
+
+/* 4 KiB for each function. An access that crosses into the next one's is cut short. */
+static uint64_t ecam_read(struct device *dev, uint64_t offset, unsigned int size)
+{
+	return space_read(dev, (unsigned int)(offset >> 12), offset & 0xfff, size);
+}
+
+static void ecam_write(struct device *dev, uint64_t offset, unsigned int size, uint64_t value)
+{
+	space_write(dev, (unsigned int)(offset >> 12), offset & 0xfff, size, value);
+}
+
+static const struct host_range {
+	bool memory;
+	uint64_t at, len;
+	struct bus_ops ops;
+} host_ranges[] = {
+	{false,
+	 ADDRESS_AT,
+	 PORTS_LEN,
+	 {.read = address_read, .write = address_write, .max_size = 4}},
+	{false, DATA_AT, PORTS_LEN, {.read = data_read, .write = data_write, .max_size = 4}},
+	{true, PCI_ECAM_AT, PCI_ECAM_LEN, {.read = ecam_read, .write = ecam_write, .max_size = 4}},
+};
+
+static struct bus *range_bus(const struct device *dev, const struct host_range *range)
+{
+	return range->memory ? dev->machine->mmio : dev->machine->ports;
+}
+
+static int host_create(struct device *dev, struct err *err)
+{
+	static const struct pci_ids ids = {
+		.vendor = 0x1b36,
+		.device = 0x0008,
+		.class_code = 0x060000,
+		.silent = true,
+	};
+	struct host *h = to_host(dev);
+	int ret = pci_claim(dev->machine->pci, err);
+
+	h->claimed = !ret;
+	if (!ret)
+		ret = pci_attach(dev->machine->pci, &h->function, dev, &ids, NULL, "0", err);
+	while (!ret && h->mapped < ARRAY_SIZE(host_ranges)) {
+		const struct host_range *range = &host_ranges[h->mapped];
+
+		ret = bus_map(range_bus(dev, range), range->at, range->len, &range->ops, dev, err);
+		h->mapped += !ret;
+	}
+	return ret;
+}
+
+static void host_destroy(struct device *dev)
+{
+	struct host *h = to_host(dev);
+
+	while (h->mapped) {
+		const struct host_range *range = &host_ranges[--h->mapped];
+
+		bus_unmap(range_bus(dev, range), range->at);
+	}
+	pci_detach(&h->function);
+	if (h->claimed)
+		pci_release(dev->machine->pci);
+}
+
+static void host_reset(struct device *dev)
+{
+	to_host(dev)->state = (struct host_state){0};
+}
+
+static int host_loaded(struct device *dev, struct err *err)
+{
+	const struct host_state *s = &to_host(dev)->state;
+
+	if (s->address & ~ADDRESS_MASK || s->reset & ~RESET_MASK || s->reserved[0] ||
+	    s->reserved[1] || s->reserved[2])
+		return err_set(err, EPROTO,
+			       "%s: address %#x, reset control %#x are not a state that a host "
+			       "bridge can be in",
+			       dev->id, s->address, s->reset);
+	return 0;
+}
+
+DEVICE_CLASS(pci_host) = {
+	.name = "pci_host",
+	.summary = "PCI host bridge, with the reset control register at port CF9h",
+	.size = sizeof(struct host),
+	.family = &pci_family,
+	.family_offset = offsetof(struct host, function),
+	.lock_rank = LOCK_BRIDGE,
+	.state = &host_state,
+	.state_offset = offsetof(struct host, state),
+	.create = host_create,
+	.reset = host_reset,
+	.loaded = host_loaded,
+	.destroy = host_destroy,
+};
