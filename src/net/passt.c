@@ -82,7 +82,7 @@ static int start(struct netport *p, int fd, int *report, struct err *err)
 
 int passt_start(struct netport *p, struct err *err)
 {
-	int ends[2], report, ret;
+	int ends[2], report = -1, ret;
 
 	snprintf(p->name, sizeof(p->name), "socket to passt");
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))

@@ -75,13 +75,13 @@ static bool asks_nothing(const struct iovec *iov)
 }
 
 /* The frame without virtio's header, behind its length; returns the iovecs used. */
-static unsigned int gather(struct stream *s, uint8_t *length, const struct iovec *iov,
+static unsigned int gather(struct stream *s, const uint8_t *length, const struct iovec *iov,
 			   unsigned int count)
 {
 	size_t skip = NETPORT_HEADER;
 	unsigned int n = 1;
 
-	s->iov[0] = (struct iovec){.iov_base = length, .iov_len = LENGTH};
+	s->iov[0] = (struct iovec){.iov_base = (void *)(uintptr_t)length, .iov_len = LENGTH};
 	for (unsigned int i = 0; i < count; i++) {
 		size_t cut = MIN(skip, iov[i].iov_len);
 
