@@ -20,8 +20,13 @@ import time
 CLOCKS = {
     "boot-counted": "the counted clock, one processor",
     "boot-real": "the real clock, two processors in the bed",
+    "blk-counted": "the counted clock, one processor",
+    "blk-real": "the real clock, two processors in the bed",
     "demo": "the real clock, this machine's own /dev/kvm",
 }
+
+# The figure that a scenario is about, and that ratios are of; its unit by its name.
+MAIN = {"boot": "time_ms", "blk": "r4k_d1_us", "demo": "time_ms"}
 
 # Figure, heading, digits: what the tables show of all that the JSON file has.
 COLUMNS = {
@@ -37,6 +42,12 @@ COLUMNS = {
         ("kvm.mmio_exits", "mmio", 0),
         ("kvm.halt_exits", "halt", 0),
         ("kvm.pf_taken", "npf", 0),
+    ],
+    "blk": [
+        ("r4k_d1_us", "4k d1 us", 1),
+        ("r4k_d32_us", "4k d32", 1),
+        ("r128k_d8_us", "128k d8", 1),
+        ("r128k_d8_mbs", "MB/s", 0),
     ],
     "demo": [
         ("first_entry_ms", "to entry", 2),
@@ -70,26 +81,35 @@ def demo(rounds, skep):
         print("skep", number, json.dumps(figures), sep="\t")
 
 
-def in_milliseconds(figures):
-    """Times are told in milliseconds."""
-    return {
-        name[:-3] + "_ms" if name.endswith("_ns") else name:
-        value / 1e6 if name.endswith("_ns") else value
+def family(scenario):
+    """boot-counted and boot-real are told alike."""
+    return scenario.split("-", maxsplit=1)[0]
+
+
+def in_units(figures, unit):
+    """Times are told in milliseconds, or in microseconds for what is that short."""
+    scale = {"_ms": 1e6, "_us": 1e3}[unit]
+    told = {
+        name[:-3] + unit if name.endswith("_ns") else name:
+        value / scale if name.endswith("_ns") else value
         for name, value in figures.items() if not name.startswith("kvm.") or value
     }
+    if "r128k_d8_us" in told:
+        told["r128k_d8_mbs"] = 131072 / told["r128k_d8_us"]
+    return told
 
 
-def read_runs(path):
+def read_runs(path, unit):
     """The rounds of each monitor: a list of figures, the warm-up first."""
     monitors = {}
     with open(path, encoding="utf-8") as lines:
         for line in lines:
             name, _, figures = line.rstrip("\n").split("\t")
-            monitors.setdefault(name, []).append(in_milliseconds(json.loads(figures)))
+            monitors.setdefault(name, []).append(in_units(json.loads(figures), unit))
     return monitors
 
 
-def summary(rounds):
+def summary(rounds, main_figure):
     """Of the timed rounds the medians, the times one by one; of the warm-up the user exits."""
     failures = sum("failed" in r for r in rounds)
     warm_up, *timed = [r for r in rounds if "failed" not in r]
@@ -100,22 +120,24 @@ def summary(rounds):
             values[0] if isinstance(values[0], str) else round(statistics.median(values), 3)
         )
     figures.update({k: v for k, v in warm_up.items() if k.startswith("user_exits")})
-    times = [round(r["time_ms"], 3) for r in timed]
-    figures["times_ms"] = times
-    figures["spread"] = round((max(times) - min(times)) / figures["time_ms"], 4)
+    times = [round(r[main_figure], 3) for r in timed]
+    figures["rounds"] = times
+    figures["spread"] = round((max(times) - min(times)) / figures[main_figure], 4)
     return figures
 
 
 def scenario_report(scenario, runs):
     """One scenario, with every monitor's time as a multiple of the first's: skep's if it is in."""
-    monitors = {name: summary(rounds) for name, rounds in runs.items()}
+    main_figure = MAIN[family(scenario)]
+    monitors = {name: summary(rounds, main_figure) for name, rounds in runs.items()}
     base = "skep" if "skep" in monitors else next(iter(monitors))
     ratios = {
-        name: round(m["time_ms"] / monitors[base]["time_ms"], 3) for name, m in monitors.items()
+        name: round(m[main_figure] / monitors[base][main_figure], 3)
+        for name, m in monitors.items()
     }
     return {
         "clock": CLOCKS[scenario],
-        "rounds": len(monitors[base]["times_ms"]),
+        "rounds": len(monitors[base]["rounds"]),
         "ratio_to": base,
         "ratios": ratios,
         "monitors": monitors,
@@ -124,13 +146,14 @@ def scenario_report(scenario, runs):
 
 def print_table(scenario, report):
     """Medians, one monitor a line, the quickest first."""
-    columns = COLUMNS[scenario.split("-", maxsplit=1)[0]]
+    columns = COLUMNS[family(scenario)]
+    main_figure = MAIN[family(scenario)]
     print(f"\n{scenario}: {report['clock']}, medians of {report['rounds']} rounds")
     heads = "".join(f"{head:>9}" for _, head, _ in columns)
-    print(f"{'':<14}{'ms':>9}{'spread':>9}{'x ' + report['ratio_to']:>14}{heads}")
-    order = sorted(report["monitors"].items(), key=lambda item: item[1]["time_ms"])
+    print(f"{'':<14}{main_figure[-2:]:>9}{'spread':>9}{'x ' + report['ratio_to']:>14}{heads}")
+    order = sorted(report["monitors"].items(), key=lambda item: item[1][main_figure])
     for name, figures in order:
-        line = f"{name:<14}{figures['time_ms']:>9.1f}{figures['spread'] * 100:>8.1f}%"
+        line = f"{name:<14}{figures[main_figure]:>9.1f}{figures['spread'] * 100:>8.1f}%"
         line += f"{report['ratios'][name]:>14.3f}"
         for key, _, digits in columns:
             line += f"{figures.get(key, 0):>9.{digits}f}"
@@ -174,7 +197,9 @@ def main():
         "scenarios": {},
     }
     for scenario in sys.argv[6:]:
-        report = scenario_report(scenario, read_runs(f"{directory}/{scenario}.runs"))
+        report = scenario_report(
+            scenario, read_runs(f"{directory}/{scenario}.runs", MAIN[family(scenario)][-3:])
+        )
         whole["scenarios"][scenario] = report
         print_table(scenario, report)
     with open(target, "w", encoding="utf-8") as out:
