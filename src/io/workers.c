@@ -18,21 +18,26 @@ struct workers {
 	bool foreign;      /* the one there is is the caller's */
 };
 
+static struct workers *make(unsigned int limit)
+{
+	struct workers *ws = calloc(1, sizeof(*ws));
+
+	if (ws)
+		ws->limit = limit;
+	return ws;
+}
+
 int workers_create(struct workers **ws, unsigned int limit, struct err *err)
 {
-	*ws = calloc(1, sizeof(**ws));
-	if (!*ws)
-		return err_sys(err, ENOMEM, "workers");
-	(*ws)->limit = limit ? MIN(limit, (unsigned int)WORKERS_MAX) : WORKERS_MAX;
-	return 0;
+	*ws = make(limit ? MIN(limit, (unsigned int)WORKERS_MAX) : WORKERS_MAX);
+	return *ws ? 0 : err_sys(err, ENOMEM, "workers");
 }
 
 int workers_create_shared(struct workers **ws, struct worker *one, struct err *err)
 {
-	int ret = workers_create(ws, 1, err);
-
-	if (ret)
-		return ret;
+	*ws = make(1);
+	if (!*ws)
+		return err_sys(err, ENOMEM, "workers");
 	(*ws)->list[(*ws)->count++] = one;
 	(*ws)->foreign = true;
 	return 0;

@@ -119,11 +119,9 @@ static uint64_t read_common(const struct virtio *v, uint64_t at, unsigned int si
 }
 
 /* A vector that there is not cannot be had (4.1.5.1.2.1). */
-static void set_vector(const struct virtio *v, uint16_t *vector, uint64_t value)
+static uint16_t vector_of(const struct virtio *v, uint64_t value)
 {
-	uint16_t n = value <= v->queue_count ? (uint16_t)value : VIRTIO_MSI_NO_VECTOR;
-
-	__atomic_store_n(vector, n, __ATOMIC_RELAXED);
+	return value <= v->queue_count ? (uint16_t)value : VIRTIO_MSI_NO_VECTOR;
 }
 
 static void write_narrow(struct virtio *v, uint64_t at, uint64_t value)
@@ -132,7 +130,7 @@ static void write_narrow(struct virtio *v, uint64_t at, uint64_t value)
 
 	switch (at) {
 	case VIRTIO_PCI_COMMON_MSIX:
-		set_vector(v, &v->data.config_vector, value);
+		__atomic_store_n(&v->data.config_vector, vector_of(v, value), __ATOMIC_RELAXED);
 		break;
 	case VIRTIO_PCI_COMMON_Q_SELECT:
 		v->data.queue_select = (uint16_t)value;
@@ -142,7 +140,7 @@ static void write_narrow(struct virtio *v, uint64_t at, uint64_t value)
 		break;
 	case VIRTIO_PCI_COMMON_Q_MSIX:
 		if (virtio_selected(v, &n))
-			set_vector(v, &v->data.vector[n], value);
+			__atomic_store_n(&v->data.vector[n], vector_of(v, value), __ATOMIC_RELAXED);
 		break;
 	case VIRTIO_PCI_COMMON_Q_ENABLE:
 		if (value == 1)

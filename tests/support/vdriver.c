@@ -86,7 +86,7 @@ static void sink_level(void *arg, unsigned int gsi, bool level)
 {
 	struct vmachine *m = arg;
 
-	m->rig.level[gsi] = level;
+	__atomic_store_n(&m->rig.level[gsi], level, __ATOMIC_SEQ_CST);
 	m->rig.raised[gsi] += level;
 }
 
@@ -398,6 +398,7 @@ void vdriver_reset(struct vdriver *d)
 {
 	vdriver_set(d, VREG_STATUS, 0);
 	assert_int_equal(vdriver_get(d, VREG_STATUS), 0);
+	d->came = 0;
 	forget_rings(d);
 }
 
@@ -552,18 +553,18 @@ uint32_t vdriver_transact(struct vdriver *d, unsigned int n, const struct vring_
 
 static bool line_interrupted(struct vdriver *d, uint8_t bit)
 {
-	struct rig *r = &d->m->rig;
-	uint32_t isr;
+	bool came;
 
-	if (!r->level[d->gsi])
-		return false;
-	isr = vdriver_get(d, VREG_ISR);
-	if (d->way.mmio) {
-		vdriver_set(d, VREG_ISR_ACK, isr & bit);
-		return isr & bit;
+	if (__atomic_load_n(&d->m->rig.level[d->gsi], __ATOMIC_SEQ_CST)) {
+		uint32_t isr = vdriver_get(d, VREG_ISR);
+
+		d->came |= (uint8_t)isr;
+		if (d->way.mmio)
+			vdriver_set(d, VREG_ISR_ACK, isr);
 	}
-	assert_false(r->level[d->gsi]);
-	return isr & bit;
+	came = d->came & bit;
+	d->came &= (uint8_t)~bit;
+	return came;
 }
 
 bool vdriver_interrupted(struct vdriver *d, unsigned int n)

@@ -56,7 +56,7 @@ extern const struct vdriver_way vdriver_ways[4];
 	VDRIVER_TEST(test, 0, "(pci, split)"), VDRIVER_TEST(test, 1, "(pci, packed)"), \
 		VDRIVER_TEST(test, 2, "(mmio, split)"), VDRIVER_TEST(test, 3, "(mmio, packed)")
 
-/* A rig with a PCI bus that a bridge has claimed, and messages that are counted. */
+/* A rig whose PCI bus a bridge has claimed, and whose messages are counted. */
 struct vmachine {
 	struct rig rig;                             /* first */
 	unsigned int raised[VIRTIO_QUEUES_MAX + 1]; /* messages, by their data */
@@ -122,6 +122,7 @@ struct vdriver {
 	unsigned int devfn, msix_cap, vectors;
 	unsigned int gsi; /* of the line */
 	uint16_t id;      /* the virtio device ID */
+	uint8_t came;     /* by the line, acknowledged and not asked for yet */
 
 	struct vring_driver rings[VIRTIO_QUEUES_MAX];
 	bool set_up[VIRTIO_QUEUES_MAX];

@@ -107,14 +107,15 @@ static void toy_ready(struct virtio_queue *q)
 		toy_request(r);
 }
 
-/* Lets @n go, the oldest first; @written: whether with the echo. */
+/* Lets @n go, the oldest first. */
 static void let_go(struct toy *t, unsigned int n)
 {
 	assert_true(n <= t->held_count);
 	for (unsigned int i = 0; i < n; i++)
 		echo(&t->held[i]->r);
 	t->held_count -= n;
-	memmove(t->held, t->held + n, t->held_count * sizeof(t->held[0]));
+	for (unsigned int i = 0; i < t->held_count; i++)
+		t->held[i] = t->held[i + n];
 }
 
 static void toy_cancel(struct virtio_queue *q)
