@@ -173,7 +173,7 @@ int pci_attach(struct pci *pci, struct pci_function *f, struct device *dev,
 	       const struct pci_ids *ids, const struct pci_ops *ops, const char *addr,
 	       struct err *err)
 {
-	unsigned int devfn;
+	unsigned int devfn = 0;
 	int ret = choose(pci, addr, &devfn, err);
 
 	if (ret)

@@ -420,7 +420,7 @@ static int get_worker(struct virtio *v, unsigned int n, struct err *err)
 		return 0;
 	}
 	if (v->spread && v->queue_count > 1)
-		snprintf(name, sizeof(name), "%.12s/%u", dev->id, n);
+		snprintf(name, sizeof(name), "%.12s/%u", dev->id, n % 100);
 	else
 		snprintf(name, sizeof(name), "%.15s", dev->id);
 	return workers_get(dev->machine->workers, name, &v->queues[n].worker, err);
