@@ -243,6 +243,88 @@ static int host_loaded(struct device *dev, struct err *err)
 	return 0;
 }
 
+/* Which interrupt INTA of each slot is: _PRT's elements, ACPI 6.5, section 6.2.13. */
+static void describe_routes(struct aml *a, const char *name, unsigned int first, unsigned int wires)
+{
+	aml_name(a, name);
+	aml_package(a, PCI_SLOTS);
+	for (unsigned int slot = 0; slot < PCI_SLOTS; slot++) {
+		aml_package(a, 4);
+		aml_integer(a, slot << 16 | 0xffff);
+		aml_integer(a, 0); /* INTA */
+		aml_integer(a, 0); /* no link device: a global interrupt */
+		aml_integer(a, first + pci_intx_wire(slot) % wires);
+		aml_end(a);
+	}
+	aml_end(a);
+}
+
+/* \_PIC (section 5.8.1) tells which interrupt chips the guest uses: 0, the 8259A pair. */
+static void describe_interrupts(struct aml *a)
+{
+	aml_name(a, "\\PICM");
+	aml_integer(a, 0);
+	aml_method(a, "\\_PIC", 1, false);
+	aml_store_argument(a, 0, "\\PICM");
+	aml_end(a);
+	describe_routes(a, "PRTA", PCI_INTX_GSI, PCI_INTX_WIRES);
+	describe_routes(a, "PRTP", PCI_INTX_ISA, 2);
+	aml_method(a, "_PRT", 0, false);
+	aml_if(a, "\\PICM");
+	aml_return_path(a, "PRTA");
+	aml_end(a);
+	aml_return_path(a, "PRTP");
+	aml_end(a);
+}
+
+static void describe_windows(const struct machine *m, struct aml *a)
+{
+	aml_name(a, "_CRS");
+	aml_resources(a);
+	aml_bus_window(a, 0, 0);
+	aml_io(a, ADDRESS_AT, 2 * PORTS_LEN);
+	aml_io_window(a, 0, ADDRESS_AT);
+	aml_io_window(a, DATA_AT + PORTS_LEN, (uint16_t)(PCI_IO_END - DATA_AT - PORTS_LEN));
+	aml_memory_window(a, PCI_MEM32_AT, PCI_MEM32_END - PCI_MEM32_AT);
+	if (pci_window64_len(m))
+		aml_memory_window(a, pci_window64(m), pci_window64_len(m));
+	aml_end(a);
+}
+
+/* The mapped configuration is no part of the bridge's windows: a system board's device has it, as
+ * the PCI Firmware Specification 3.3, section 4.1.2, wants it. */
+static void describe_ecam(struct aml *a)
+{
+	aml_has_ecam(a, PCI_ECAM_AT, 0, 0);
+	aml_device(a, "ECAM");
+	aml_name(a, "_HID");
+	aml_eisa_id(a, "PNP0C02");
+	aml_name(a, "_UID");
+	aml_string(a, "ECAM");
+	aml_name(a, "_CRS");
+	aml_resources(a);
+	aml_memory32(a, (uint32_t)PCI_ECAM_AT, (uint32_t)PCI_ECAM_LEN, true);
+	aml_end(a);
+	aml_end(a);
+}
+
+static void host_describe(const struct device *dev, struct aml *a)
+{
+	aml_device(a, "PCI0");
+	aml_name(a, "_HID");
+	aml_eisa_id(a, "PNP0A08");
+	aml_name(a, "_CID");
+	aml_eisa_id(a, "PNP0A03");
+	aml_name(a, "_UID");
+	aml_integer(a, 0);
+	aml_name(a, "_BBN");
+	aml_integer(a, 0);
+	describe_windows(dev->machine, a);
+	describe_interrupts(a);
+	aml_end(a);
+	describe_ecam(a);
+}
+
 DEVICE_CLASS(pci_host) = {
 	.name = "pci_host",
 	.summary = "PCI host bridge, with the reset control register at port CF9h",
@@ -256,4 +338,5 @@ DEVICE_CLASS(pci_host) = {
 	.reset = host_reset,
 	.loaded = host_loaded,
 	.destroy = host_destroy,
+	.describe = host_describe,
 };

@@ -227,6 +227,19 @@ enum {
 
 #define ALL_X2APICS UINT32_MAX
 
+/* PCI Firmware Specification 3.3, section 4.1.2 */
+struct mcfg {
+	struct header header;
+	uint64_t reserved;
+	struct {
+		uint64_t base; /* of bus 0 */
+		uint16_t segment;
+		uint8_t first, last; /* bus */
+		uint32_t reserved;
+	} PACKED range;
+} PACKED;
+
+_Static_assert(sizeof(struct mcfg) == 60, "table 4-3");
 _Static_assert(sizeof(struct rsdp) == 36, "section 5.2.5.3");
 _Static_assert(sizeof(struct header) == 36, "section 5.2.6");
 _Static_assert(sizeof(struct fadt) == 276, "section 5.2.9");
@@ -524,6 +537,25 @@ static struct header *build_madt(struct area *area, const struct acpi_request *r
 	return &madt->header;
 }
 
+static struct header *build_mcfg(struct area *area, const struct aml *notes)
+{
+	struct mcfg *mcfg = area_take(area, sizeof(*mcfg), 16);
+
+	if (!mcfg)
+		return NULL;
+	*mcfg = (struct mcfg){
+		.header = header("MCFG", 1),
+		.range =
+			{
+				.base = notes->ecam,
+				.first = notes->ecam_first,
+				.last = notes->ecam_last,
+			},
+	};
+	finish(area, &mcfg->header);
+	return &mcfg->header;
+}
+
 static uint64_t build_xsdt(struct area *area, const struct header *const *tables,
 			   unsigned int count)
 {
@@ -545,7 +577,8 @@ static int build(struct area *area, const struct acpi_request *req, struct err *
 {
 	struct rsdp *rsdp = area_take(area, sizeof(*rsdp), 16);
 	uint32_t facs = build_facs(area);
-	const struct header *tables[2];
+	const struct header *tables[3];
+	unsigned int count = 0;
 	struct aml notes = {.len = 0};
 	struct header *dsdt;
 	uint64_t xsdt = 0;
@@ -555,11 +588,13 @@ static int build(struct area *area, const struct acpi_request *req, struct err *
 	if (ret)
 		return ret;
 	if (!area->full)
-		tables[0] = build_fadt(area, &notes, facs, (uint32_t)area_gpa(area, dsdt));
+		tables[count++] = build_fadt(area, &notes, facs, (uint32_t)area_gpa(area, dsdt));
 	if (!area->full)
-		tables[1] = build_madt(area, req, &notes.fixed);
+		tables[count++] = build_madt(area, req, &notes.fixed);
+	if (!area->full && notes.ecam)
+		tables[count++] = build_mcfg(area, &notes);
 	if (!area->full)
-		xsdt = build_xsdt(area, tables, ARRAY_SIZE(tables));
+		xsdt = build_xsdt(area, tables, count);
 	if (area->full)
 		return err_set(err, ENOSPC,
 			       "ACPI tables of %u CPUs and %u devices do not fit into %llu KiB",

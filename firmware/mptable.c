@@ -9,6 +9,7 @@
 #include "skep/err.h"
 #include "skep/gmem.h"
 #include "skep/mptable.h"
+#include "skep/pci.h"
 #include "skep/topology.h"
 
 #define PACKED __attribute__((packed))
@@ -123,8 +124,9 @@ struct area {
 } PACKED;
 
 _Static_assert(sizeof(struct area) == MPTABLE_AREA_LEN, "the area is filled");
-_Static_assert(TOPOLOGY_CPUS_MAX * sizeof(struct processor) + sizeof(struct bus_entry) +
-			       sizeof(struct ioapic) + (ISA_IRQS + 2) * sizeof(struct interrupt) <=
+_Static_assert(TOPOLOGY_CPUS_MAX * sizeof(struct processor) + 2 * sizeof(struct bus_entry) +
+			       sizeof(struct ioapic) +
+			       (ISA_IRQS + PCI_SLOTS + 2) * sizeof(struct interrupt) <=
 		       sizeof(((struct area *)NULL)->entries),
 	       "as many CPUs as a machine can have fit");
 
@@ -165,12 +167,13 @@ static void put_processors(struct area *area, const struct topology *t)
 	}
 }
 
-static void put_interrupt(struct area *area, uint8_t type, uint8_t kind, uint8_t irq,
+static void put_interrupt(struct area *area, uint8_t type, uint8_t kind, uint8_t bus, uint8_t irq,
 			  uint8_t apic_id, uint8_t pin)
 {
 	const struct interrupt interrupt = {
 		.type = type,
 		.kind = kind,
+		.bus = bus,
 		.irq = irq,
 		.apic_id = apic_id,
 		.pin = pin,
@@ -179,10 +182,32 @@ static void put_interrupt(struct area *area, uint8_t type, uint8_t kind, uint8_t
 	put(area, &interrupt, sizeof(interrupt));
 }
 
-/* Entries by ascending type (section 4.3). There is one bus and one IOAPIC, both number 0. */
+static void put_bus(struct area *area, uint8_t id, const char name[6])
+{
+	struct bus_entry bus = {.type = ENTRY_BUS, .id = id};
+
+	memcpy(bus.name, name, sizeof(bus.name));
+	put(area, &bus, sizeof(bus));
+}
+
+/* What an IOAPIC's pin is on the buses. A slot's INTA is its number times 4: appendix D.1. */
+static void put_pins(struct area *area, uint8_t isa, bool pci)
+{
+	/* Interrupt 2 is the cascade of the 8259A pair, and its pin is the 8254's. */
+	for (uint8_t irq = 0; irq < ISA_IRQS; irq++)
+		if (irq != 2)
+			put_interrupt(area, ENTRY_IO_INTERRUPT, INTERRUPT_INT, isa, irq, 0,
+				      irq ? irq : 2);
+	for (unsigned int slot = 0; pci && slot < PCI_SLOTS; slot++)
+		put_interrupt(area, ENTRY_IO_INTERRUPT, INTERRUPT_INT, 0, (uint8_t)(slot << 2), 0,
+			      (uint8_t)(PCI_INTX_GSI + pci_intx_wire(slot)));
+}
+
+/* Entries by ascending type (section 4.3). There is one IOAPIC, number 0. A PCI bus must have the
+ * number that it goes by in configuration space (section D.1), so ISA's comes behind it. */
 static void put_entries(struct area *area, const struct mptable_request *req)
 {
-	const struct bus_entry isa = {ENTRY_BUS, .name = {'I', 'S', 'A', ' ', ' ', ' '}};
+	const uint8_t isa = req->pci ? 1 : 0;
 	const struct ioapic ioapic = {
 		.type = ENTRY_IOAPIC,
 		.version = IOAPIC_VERSION,
@@ -191,16 +216,14 @@ static void put_entries(struct area *area, const struct mptable_request *req)
 	};
 
 	put_processors(area, req->topology);
-	put(area, &isa, sizeof(isa));
+	if (req->pci)
+		put_bus(area, 0, "PCI   ");
+	put_bus(area, isa, "ISA   ");
 	put(area, &ioapic, sizeof(ioapic));
-	/* Interrupt 2 is the cascade of the 8259A pair, and its pin is the 8254's. */
-	for (uint8_t irq = 0; irq < ISA_IRQS; irq++)
-		if (irq != 2)
-			put_interrupt(area, ENTRY_IO_INTERRUPT, INTERRUPT_INT, irq, 0,
-				      irq ? irq : 2);
-	put_interrupt(area, ENTRY_LOCAL_INTERRUPT, INTERRUPT_EXTINT, 0,
+	put_pins(area, isa, req->pci);
+	put_interrupt(area, ENTRY_LOCAL_INTERRUPT, INTERRUPT_EXTINT, isa, 0,
 		      (uint8_t)topology_apic_id(req->topology, 0), 0);
-	put_interrupt(area, ENTRY_LOCAL_INTERRUPT, INTERRUPT_NMI, 0, ALL_APICS, 1);
+	put_interrupt(area, ENTRY_LOCAL_INTERRUPT, INTERRUPT_NMI, isa, 0, ALL_APICS, 1);
 }
 
 int mptable_build(const struct mptable_request *req, struct err *err)

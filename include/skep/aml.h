@@ -43,6 +43,8 @@ struct aml {
 	bool has_8042;
 	bool has_cmos_rtc;
 	uint8_t century;
+	uint64_t ecam; /* 0: there is none */
+	uint8_t ecam_first, ecam_last;
 };
 
 void aml_init(struct aml *a, void *buf, size_t room);
@@ -54,6 +56,7 @@ void aml_scope(struct aml *a, const char *path);
 void aml_device(struct aml *a, const char *name);
 void aml_method(struct aml *a, const char *name, unsigned int args, bool serialized);
 void aml_package(struct aml *a, unsigned int count); /* elements follow, then aml_end() */
+void aml_if(struct aml *a, const char *path);        /* the object is not zero */
 void aml_resources(struct aml *a);                   /* a buffer of the resources that follow */
 void aml_end(struct aml *a);
 
@@ -62,18 +65,27 @@ void aml_integer(struct aml *a, uint64_t v);
 void aml_string(struct aml *a, const char *s);   /* ASCII */
 void aml_eisa_id(struct aml *a, const char *id); /* "PNP0501" */
 void aml_return_integer(struct aml *a, uint64_t v);
+void aml_return_path(struct aml *a, const char *path);
+/* Stores argument @n of the method in the object at @path. */
+void aml_store_argument(struct aml *a, unsigned int n, const char *path);
 
 /* Resources */
 void aml_io(struct aml *a, uint16_t base, uint8_t len);
 void aml_irq(struct aml *a, unsigned int irq); /* ISA: edge, active high, exclusive */
 void aml_interrupt(struct aml *a, uint32_t gsi, bool level, bool active_low, bool shared);
 void aml_memory32(struct aml *a, uint32_t base, uint32_t len, bool writable);
+/* What a bridge passes on; at fixed addresses, @len is not 0. */
+void aml_bus_window(struct aml *a, uint8_t first, uint8_t last);
+void aml_io_window(struct aml *a, uint16_t base, uint16_t len);
+void aml_memory_window(struct aml *a, uint64_t base, uint64_t len);
 
-/* Not AML, but said on the same occasion, for the FADT. */
+/* Not AML, but said on the same occasion, for the FADT and the MCFG. */
 void aml_fixed_hardware(struct aml *a, const struct acpi_fixed *fixed);
 /* There is an 8042, or what acts like one, at ports 60h and 64h. */
 void aml_has_8042(struct aml *a);
 /* There is an MC146818 at port 70h, the century at @century of its memory; 0: nowhere. */
 void aml_has_cmos_rtc(struct aml *a, uint8_t century);
+/* PCI configuration of buses @first to @last is mapped; bus 0's would be at @base. */
+void aml_has_ecam(struct aml *a, uint64_t base, uint8_t first, uint8_t last);
 
 #endif

@@ -22,7 +22,10 @@ enum {
 	DUAL_NAME_PREFIX = 0x2e,
 	MULTI_NAME_PREFIX = 0x2f,
 	EXT_OP_PREFIX = 0x5b,
+	ARG0_OP = 0x68,
+	STORE_OP = 0x70,
 	EXT_DEVICE_OP = 0x82,
+	IF_OP = 0xa0,
 	RETURN_OP = 0xa4,
 };
 
@@ -32,8 +35,23 @@ enum {
 	RESOURCE_IO = 0x47,
 	RESOURCE_END_TAG = 0x79,
 	RESOURCE_MEMORY32_FIXED = 0x86,
+	RESOURCE_DWORD_SPACE = 0x87,
+	RESOURCE_WORD_SPACE = 0x88,
 	RESOURCE_EXTENDED_INTERRUPT = 0x89,
+	RESOURCE_QWORD_SPACE = 0x8a,
 };
+
+/* Table 6.47 */
+enum {
+	SPACE_MEMORY = 0,
+	SPACE_IO = 1,
+	SPACE_BUS = 2,
+};
+
+/* The range is fixed at both ends, and the device passes it on: it is a producer (table 6.48). */
+#define SPACE_FIXED     0x0c
+#define SPACE_WRITABLE  0x01 /* table 6.49; not cacheable */
+#define SPACE_ALL_PORTS 0x03 /* table 6.50: those of ISA and the others */
 
 #define NAME_SEG 4
 
@@ -66,6 +84,15 @@ static void put32(struct aml *a, uint32_t v)
 
 	store_le32(b, v);
 	put(a, b, sizeof(b));
+}
+
+/* The low @len bytes of @v. */
+static void put_le(struct aml *a, uint64_t v, unsigned int len)
+{
+	uint8_t b[8];
+
+	store_le64(b, v);
+	put(a, b, len);
 }
 
 /* Puts @len bytes in at @at, before what stands there. */
@@ -247,6 +274,13 @@ void aml_package(struct aml *a, unsigned int count)
 	put8(a, count);
 }
 
+void aml_if(struct aml *a, const char *path)
+{
+	put8(a, IF_OP);
+	open_object(a);
+	put_path(a, path);
+}
+
 void aml_resources(struct aml *a)
 {
 	put8(a, BUFFER_OP);
@@ -303,6 +337,20 @@ void aml_return_integer(struct aml *a, uint64_t v)
 	aml_integer(a, v);
 }
 
+void aml_return_path(struct aml *a, const char *path)
+{
+	put8(a, RETURN_OP);
+	put_path(a, path);
+}
+
+void aml_store_argument(struct aml *a, unsigned int n, const char *path)
+{
+	bug_on(n > 6);
+	put8(a, STORE_OP);
+	put8(a, ARG0_OP + n);
+	put_path(a, path);
+}
+
 /* Section 6.4.2.5 */
 void aml_io(struct aml *a, uint16_t base, uint8_t len)
 {
@@ -343,6 +391,43 @@ void aml_memory32(struct aml *a, uint32_t base, uint32_t len, bool writable)
 	put32(a, len);
 }
 
+/* Sections 6.4.3.5.1 to 6.4.3.5.3, which differ in the size of their numbers. */
+static void put_space(struct aml *a, unsigned int type, unsigned int flags, uint64_t base,
+		      uint64_t len, unsigned int width)
+{
+	const uint8_t item[] = {
+		[2] = RESOURCE_WORD_SPACE,
+		[4] = RESOURCE_DWORD_SPACE,
+		[8] = RESOURCE_QWORD_SPACE,
+	};
+	const uint64_t numbers[] = {0 /* granularity */, base, base + len - 1, 0 /* translation */,
+				    len};
+
+	put8(a, item[width]);
+	put16(a, (uint16_t)(3 + width * ARRAY_SIZE(numbers)));
+	put8(a, type);
+	put8(a, SPACE_FIXED);
+	put8(a, flags);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		put_le(a, numbers[i], width);
+}
+
+void aml_bus_window(struct aml *a, uint8_t first, uint8_t last)
+{
+	put_space(a, SPACE_BUS, 0, first, last - first + 1U, 2);
+}
+
+void aml_io_window(struct aml *a, uint16_t base, uint16_t len)
+{
+	put_space(a, SPACE_IO, SPACE_ALL_PORTS, base, len, 2);
+}
+
+void aml_memory_window(struct aml *a, uint64_t base, uint64_t len)
+{
+	put_space(a, SPACE_MEMORY, SPACE_WRITABLE, base, len,
+		  range_fits(base, len, UINT64_C(1) << 32) ? 4 : 8);
+}
+
 void aml_fixed_hardware(struct aml *a, const struct acpi_fixed *fixed)
 {
 	a->fixed_count++;
@@ -352,6 +437,13 @@ void aml_fixed_hardware(struct aml *a, const struct acpi_fixed *fixed)
 void aml_has_8042(struct aml *a)
 {
 	a->has_8042 = true;
+}
+
+void aml_has_ecam(struct aml *a, uint64_t base, uint8_t first, uint8_t last)
+{
+	a->ecam = base;
+	a->ecam_first = first;
+	a->ecam_last = last;
 }
 
 void aml_has_cmos_rtc(struct aml *a, uint8_t century)

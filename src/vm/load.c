@@ -48,6 +48,7 @@ static int describe(struct vm *vm, uint64_t *rsdp, struct err *err)
 		.topology = &vm->topology,
 		.lapic = ACPI_LAPIC_AT,
 		.ioapic = ACPI_IOAPIC_AT,
+		.pci = pci_present(vm->machine.pci),
 	};
 	const struct smbios_request smbios = {
 		.mem = vm->machine.mem,
@@ -85,6 +86,8 @@ int vm_load(struct vm *vm, struct err *err)
 	ret = pci_place(vm->machine.pci, err);
 	if (!ret)
 		ret = e820_build(&map, regions, count, err);
+	if (!ret && pci_present(vm->machine.pci))
+		ret = e820_set(&map, PCI_ECAM_AT, PCI_ECAM_LEN, E820_RESERVED, err);
 	req.memory = &map;
 	if (!ret)
 		ret = describe(vm, &req.rsdp, err);

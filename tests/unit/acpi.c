@@ -4,7 +4,7 @@
  * judgement of ACPICA's iasl.
  *
  * SKEP_UPDATE_GOLDEN=1 writes the golden files anew. The machine in them is this test's own: the
- * fixed hardware and one made-up serial port.
+ * fixed hardware, a PCI host bridge and one made-up serial port.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -16,6 +16,7 @@
 #include "skep/acpi.h"
 #include "skep/aml.h"
 #include "skep/bits.h"
+#include "skep/pci.h"
 #include "support/cm.h"
 #include "support/rig.h"
 
@@ -84,7 +85,7 @@ DEVICE_CLASS(test_clock) = {
 
 struct bench {
 	struct rig rig;
-	struct device *devices[3];
+	struct device *devices[4];
 	unsigned int count;
 	uint32_t apic_ids[ACPI_CPUS_MAX + 1];
 	uint64_t rsdp;
@@ -130,6 +131,7 @@ static int set_up(void **state)
 {
 	struct bench *b = bench_new();
 
+	add(b, "pci", "pci_host", "");
 	add(b, "pm", "acpi_pm", "");
 	add(b, "port", "test_port", "");
 	*state = b;
@@ -226,7 +228,7 @@ static void root(void **state)
 	assert_int_equal(rsdp[15], 2);
 	assert_int_equal(load_le32(rsdp + 16), 0);
 	assert_int_equal(load_le32(rsdp + 20), 36);
-	assert_int_equal(load_le32(get(b, "XSDT") + 4), 36 + 2 * 8);
+	assert_int_equal(load_le32(get(b, "XSDT") + 4), 36 + 3 * 8);
 	assert_memory_equal(get(b, "DSDT"), "DSDT", 4);
 	facs = find(b, "FACS", &gpa);
 	assert_memory_equal(facs, "FACS", 4);
@@ -359,6 +361,32 @@ static void madt_has_wide_ids(void **state)
 	assert_memory_equal(t + madt_entry(t, 10, 0), "\x0a\x0c\0\0\xff\xff\xff\xff\x01\0\0\0", 12);
 }
 
+static void mcfg(void **state)
+{
+	struct bench *b = *state;
+	const uint8_t *t;
+
+	assert_int_equal(build(b, 1), 0);
+	t = get(b, "MCFG");
+	assert_int_equal(load_le32(t + 4), 60);
+	assert_int_equal(t[8], 1);
+	assert_int_equal(load_le64(t + 36), 0);
+	assert_int_equal(load_le64(t + 44), PCI_ECAM_AT);
+	/* Segment 0, bus 0 alone. */
+	assert_memory_equal(t + 52, "\0\0\0\0\0\0\0\0", 8);
+}
+
+static void no_mcfg_without_pci(void **state)
+{
+	struct bench *b = *state;
+	uint64_t gpa;
+
+	add(b, "pm", "acpi_pm", "");
+	assert_int_equal(build(b, 1), 0);
+	assert_null(find(b, "MCFG", &gpa));
+	assert_int_equal(load_le32(get(b, "XSDT") + 4), 36 + 2 * 8);
+}
+
 static void has_room_for_many(void **state)
 {
 	struct bench *b = *state;
@@ -391,7 +419,7 @@ static void refuses(void **state)
 	assert_int_equal(build(b, 1), -EEXIST);
 }
 
-static const char *const signatures[] = {"FACS", "DSDT", "FACP", "APIC", "XSDT"};
+static const char *const signatures[] = {"FACS", "DSDT", "FACP", "APIC", "MCFG", "XSDT"};
 
 static void dump_block(FILE *to, const char *name, uint64_t gpa, const uint8_t *p, uint32_t len)
 {
@@ -558,6 +586,8 @@ int main(void)
 		TEST_EMPTY(fadt_says_what_is_on_isa),
 		TEST(madt),
 		TEST(madt_has_wide_ids),
+		TEST(mcfg),
+		TEST_EMPTY(no_mcfg_without_pci),
 		TEST(has_room_for_many),
 		TEST_EMPTY(refuses),
 		TEST(golden_1_cpu),

@@ -192,6 +192,50 @@ static void resources(void **state)
 	       0x86, 0x09, 0x00, 0x00, 0, 0x10, 0, 0xd0, 0x00, 0x10, 0, 0, 0x79, 0x00);
 }
 
+static void windows(void **state)
+{
+	struct page p;
+	struct aml *a = fresh(&p);
+
+	(void)state;
+	aml_bus_window(a, 0, 0);
+	EXPECT(&p, 0x88, 0x0d, 0, 2, 0x0c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0);
+	aml_bus_window(fresh(&p), 1, 255);
+	EXPECT(&p, 0x88, 0x0d, 0, 2, 0x0c, 0, 0, 0, 1, 0, 255, 0, 0, 0, 255, 0);
+	aml_io_window(fresh(&p), 0xd00, 0xf300);
+	EXPECT(&p, 0x88, 0x0d, 0, 1, 0x0c, 3, 0, 0, 0x00, 0x0d, 0xff, 0xff, 0, 0, 0x00, 0xf3);
+	aml_memory_window(fresh(&p), 0xe1000000, 0x1f000000);
+	EXPECT(&p, 0x87, 0x17, 0, 0, 0x0c, 1, 0, 0, 0, 0,         /* granularity */
+	       0, 0, 0, 0xe1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, /* up to 4 GiB */
+	       0, 0, 0, 0x1f);
+	aml_memory_window(fresh(&p), UINT64_C(0x100000000), UINT64_C(0x1000000000));
+	EXPECT(&p, 0x8a, 0x2b, 0, 0, 0x0c, 1, 0, 0, 0, 0, 0, 0, 0, 0, /* granularity */
+	       0, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	       0, 0, 0, 0, 0, 0x10, 0, 0, 0);
+	/* One byte past 4 GiB. */
+	aml_memory_window(fresh(&p), 0xe1000000, 0x1f000001);
+	assert_int_equal(p.buf[0], 0x8a);
+}
+
+static void statements(void **state)
+{
+	struct page p;
+	struct aml *a = fresh(&p);
+
+	(void)state;
+	aml_method(a, "\\_PIC", 1, false);
+	aml_store_argument(a, 0, "\\PICM");
+	aml_end(a);
+	aml_if(a, "\\PICM");
+	aml_return_path(a, "^A");
+	aml_end(a);
+	aml_store_argument(a, 6, "B");
+	EXPECT(&p, 0x14, 0x0e, '\\', '_', 'P', 'I', 'C', 0x01,                      /* Method */
+	       0x70, 0x68, '\\', 'P', 'I', 'C', 'M',                                /* Store */
+	       0xa0, 0x0c, '\\', 'P', 'I', 'C', 'M', 0xa4, '^', 'A', '_', '_', '_', /* If */
+	       0x70, 0x6e, 'B', '_', '_', '_');
+}
+
 static void bounds(void **state)
 {
 	struct page p;
@@ -248,7 +292,8 @@ int main(void)
 		cmocka_unit_test(strings_and_ids), cmocka_unit_test(objects),
 		cmocka_unit_test(packages),        cmocka_unit_test(lengths),
 		cmocka_unit_test(resources),       cmocka_unit_test(bounds),
-		cmocka_unit_test(fixed_hardware),
+		cmocka_unit_test(fixed_hardware),  cmocka_unit_test(windows),
+		cmocka_unit_test(statements),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

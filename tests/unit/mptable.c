@@ -70,7 +70,8 @@ static const uint8_t *entry(const struct bench *b, unsigned int type, unsigned i
 	return NULL;
 }
 
-static void build(struct bench *b, unsigned int sockets, unsigned int cores, unsigned int threads)
+static void build_with(struct bench *b, unsigned int sockets, unsigned int cores,
+		       unsigned int threads, bool pci)
 {
 	const struct topology_options o = {.sockets = sockets, .cores = cores, .threads = threads};
 	struct mptable_request req = {.topology = &b->t, .lapic = LAPIC, .ioapic = IOAPIC};
@@ -83,6 +84,7 @@ static void build(struct bench *b, unsigned int sockets, unsigned int cores, uns
 	assert_int_equal(topology_init(&b->t, &o, &err), 0);
 	assert_int_equal(gmem_create(&b->mem, &(struct gmem_options){.size = MIB(1)}, &err), 0);
 	req.mem = b->mem;
+	req.pci = pci;
 	assert_int_equal(mptable_build(&req, &err), 0);
 	assert_int_equal(gmem_read(b->mem, 0xf0000, b->area, sizeof(b->area)), 0);
 
@@ -99,6 +101,11 @@ static void build(struct bench *b, unsigned int sockets, unsigned int cores, uns
 		last = *p;
 		b->counts[*p]++;
 	}
+}
+
+static void build(struct bench *b, unsigned int sockets, unsigned int cores, unsigned int threads)
+{
+	build_with(b, sockets, cores, threads, false);
 }
 
 static void finish(struct bench *b)
@@ -169,13 +176,40 @@ static void interrupts(void **state)
 	finish(&b);
 }
 
+/* A PCI bus has the number that it has in configuration space. */
+static void pci_interrupts(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	build_with(&b, 1, 2, 1, true);
+	assert_int_equal(b.counts[1], 2);
+	assert_memory_equal(entry(&b, 1, 0), "\x01\0PCI   ", 8);
+	assert_memory_equal(entry(&b, 1, 1), "\x01\x01ISA   ", 8);
+	assert_int_equal(b.counts[3], 15 + 32);
+	for (unsigned int i = 0; i < 15; i++) {
+		const uint8_t irq = (uint8_t)(i < 2 ? i : i + 1);
+		const uint8_t want[] = {3, 0, 0, 0, 1, irq, 0, irq ? irq : 2};
+
+		assert_memory_equal(entry(&b, 3, i), want, 8);
+	}
+	for (unsigned int slot = 0; slot < 32; slot++) {
+		const uint8_t want[] = {3, 0, 0, 0, 0, (uint8_t)(slot << 2), 0, 16 + slot % 4};
+
+		assert_memory_equal(entry(&b, 3, 15 + slot), want, 8);
+	}
+	assert_memory_equal(entry(&b, 4, 0), "\x04\x03\0\0\x01\0\0\0", 8);
+	assert_memory_equal(entry(&b, 4, 1), "\x04\x01\0\0\x01\0\xff\x01", 8);
+	finish(&b);
+}
+
 /* As many as there can be, and not a byte outside the area. */
 static void many_processors(void **state)
 {
 	struct bench b;
 
 	(void)state;
-	build(&b, 2, 127, 1);
+	build_with(&b, 2, 127, 1, true);
 	assert_int_equal(b.counts[0], 254);
 	assert_int_equal(entry(&b, 0, 253)[1], 254);
 	for (size_t i = MPTABLE_AREA_LEN; i < sizeof(b.area); i++)
@@ -183,7 +217,7 @@ static void many_processors(void **state)
 	finish(&b);
 }
 
-static void golden(unsigned int sockets, unsigned int cores, unsigned int threads)
+static void golden(unsigned int sockets, unsigned int cores, unsigned int threads, bool pci)
 {
 	const char *slash = strrchr(__FILE__, '/');
 	char path[4096], *is = NULL, *was = NULL;
@@ -191,7 +225,7 @@ static void golden(unsigned int sockets, unsigned int cores, unsigned int thread
 	struct bench b;
 	FILE *f;
 
-	build(&b, sockets, cores, threads);
+	build_with(&b, sockets, cores, threads, pci);
 	f = open_memstream(&is, &room);
 	assert_non_null(f);
 	len = (size_t)(b.table - b.area) + load_le16(b.table + 4);
@@ -221,21 +255,22 @@ static void golden(unsigned int sockets, unsigned int cores, unsigned int thread
 static void golden_1_cpu(void **state)
 {
 	(void)state;
-	golden(1, 1, 1);
+	golden(1, 1, 1, false);
 }
 
 static void golden_6_cpus(void **state)
 {
 	(void)state;
-	golden(2, 3, 1);
+	golden(2, 3, 1, true);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(header),       cmocka_unit_test(processors),
-		cmocka_unit_test(interrupts),   cmocka_unit_test(many_processors),
-		cmocka_unit_test(golden_1_cpu), cmocka_unit_test(golden_6_cpus),
+		cmocka_unit_test(header),          cmocka_unit_test(processors),
+		cmocka_unit_test(interrupts),      cmocka_unit_test(pci_interrupts),
+		cmocka_unit_test(many_processors), cmocka_unit_test(golden_1_cpu),
+		cmocka_unit_test(golden_6_cpus),
 	};
 
 	return cmocka_run_group_tests_name("mptable", tests, NULL, NULL);
