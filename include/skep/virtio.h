@@ -67,8 +67,8 @@ struct virtio_model {
 	/*
 	 * The queue is to stop, for a reset or for a pause, and waits until every chain taken is
 	 * done or untaken. Has operations complete soon that could take for ever (io_cancel());
-	 * what was not begun is untaken, so that behind a pause the driver misses nothing. Posts
-	 * do not run meanwhile. Worker. May be NULL.
+	 * what was not begun is untaken, so that behind a pause, which @q->pausing tells from a
+	 * reset, the driver misses nothing. Posts do not run meanwhile. Worker. May be NULL.
 	 */
 	void (*cancel)(struct virtio_queue *q);
 
@@ -134,6 +134,7 @@ struct virtio_queue {
 	/* On the worker: */
 	bool running;
 	bool stopping;
+	bool pausing;       /* while stopping: it goes on later with what is in the ring */
 	bool armed;         /* the driver was asked to ring */
 	bool turning;       /* within ready() */
 	bool starved;       /* a chain waits for a request to take it with */
@@ -227,6 +228,8 @@ void virtio_untake(struct virtio_request *r);
 /* Hands the chain back to the driver, with the bytes written into it. At the end of the worker's
  * turn all that were done are published with one interrupt. */
 void virtio_done(struct virtio_request *r, uint32_t written);
+/* Has the queue ready soon, with a share of its own of the worker's time. Nothing if it stopped. */
+void virtio_again(struct virtio_queue *q);
 
 /*
  * The device can go on no longer: sets DEVICE_NEEDS_RESET (2.1.1) and tells the driver. Any thread,

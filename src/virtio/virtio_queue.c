@@ -237,6 +237,12 @@ static void turn_again(struct post *post)
 	turn(container_of(post, struct virtio_queue, again));
 }
 
+void virtio_again(struct virtio_queue *q)
+{
+	if (q->running && !q->stopping)
+		worker_post(q->worker, &q->again);
+}
+
 static void await_kick(struct virtio_queue *q)
 {
 	io_read(q->worker, &q->kick_io, q->kick_slot, &q->kick_count, sizeof(q->kick_count),
@@ -321,6 +327,7 @@ static void stop_on_worker(void *arg)
 	struct virtq_position at;
 
 	q->stopping = true;
+	q->pausing = c->at;
 	if (q->virtio->model->cancel)
 		q->virtio->model->cancel(q);
 	while (q->inflight) {
