@@ -52,42 +52,34 @@ struct disk_options {
 	uint64_t block_size, physical_block_size; /* 0: as the image has it */
 };
 
-/* Rows for a model's table, whose struct of @type has the struct disk_options @member. */
-#define DISK_OPTION(type, member, field, kind, ...)                                            \
-	{                                                                                      \
-		.name = #field, .type = OPTION_##kind, .offset = offsetof(type, member.field), \
-		__VA_ARGS__                                                                    \
-	}
-#define DISK_OPTIONS(type, member)                                                               \
-	DISK_OPTION(type, member, path, STRING, .help = "the image: a file or block device"),    \
-		DISK_OPTION(type, member, ro, BOOL, .fallback = "off",                           \
-			    .help = "the guest may read only"),                                  \
-		DISK_OPTION(type, member, direct, BOOL, .fallback = "off",                       \
-			    .help = "past the host's page cache (O_DIRECT)"),                    \
-		DISK_OPTION(type, member, discard, BOOL, .fallback = "on",                       \
-			    .help = "what the guest discards is freed on the host"),             \
-		DISK_OPTION(type, member, cache, CHOICE, .fallback = "writeback",                \
-			    .choices = "writeback|writethrough|unsafe",                          \
-			    .help = "when written data is durable: at a flush, at once, never"), \
-		DISK_OPTION(type, member, overlay, STRING,                                       \
-			    .help = "file that takes the writes, or 'temporary'"),               \
-		DISK_OPTION(type, member, iops, UINT, .fallback = "0", .max = 1000000000,        \
-			    .help = "most requests a second; 0: no limit"),                      \
-		DISK_OPTION(type, member, bandwidth, SIZE, .fallback = "0",                      \
-			    .help = "most bytes a second; 0: no limit"),                         \
-		DISK_OPTION(type, member, burst, UINT, .fallback = "100", .max = 3600000,        \
-			    .help = "milliseconds of iops and bandwidth that may come at once"), \
-		{.name = "block-size",                                                           \
-		 .type = OPTION_SIZE,                                                            \
-		 .offset = offsetof(type, member.block_size),                                    \
-		 .fallback = "0",                                                                \
-		 .max = 4096,                                                                    \
-		 .help = "logical block size, 512 or 4096; 0: the image's"},                     \
-	{                                                                                        \
-		.name = "physical-block-size", .type = OPTION_SIZE,                              \
-		.offset = offsetof(type, member.physical_block_size), .fallback = "0",           \
-		.max = 65536, .help = "physical block size; 0: the image's"                      \
-	}
+/* Rows for the table of a model whose options are a @container with the above as its @member. */
+#define DISK_OPTION(container, member, name_, type_, field, ...) \
+	{.name = (name_),                                        \
+	 .type = OPTION_##type_,                                 \
+	 .offset = offsetof(container, member.field),            \
+	 __VA_ARGS__},
+#define DISK_OPTIONS(c, m)                                                                      \
+	DISK_OPTION(c, m, "path", STRING, path, .help = "the image: a file or block device")    \
+	DISK_OPTION(c, m, "ro", BOOL, ro, .fallback = "off", .help = "the guest may read only") \
+	DISK_OPTION(c, m, "direct", BOOL, direct, .fallback = "off",                            \
+		    .help = "past the host's page cache (O_DIRECT)")                            \
+	DISK_OPTION(c, m, "discard", BOOL, discard, .fallback = "on",                           \
+		    .help = "what the guest discards is freed on the host")                     \
+	DISK_OPTION(c, m, "cache", CHOICE, cache, .fallback = "writeback",                      \
+		    .choices = "writeback|writethrough|unsafe",                                 \
+		    .help = "when written data is durable: at a flush, at once, never")         \
+	DISK_OPTION(c, m, "overlay", STRING, overlay,                                           \
+		    .help = "file that takes the writes, or 'temporary'")                       \
+	DISK_OPTION(c, m, "iops", UINT, iops, .fallback = "0", .max = 1000000000,               \
+		    .help = "most requests a second; 0: no limit")                              \
+	DISK_OPTION(c, m, "bandwidth", SIZE, bandwidth, .fallback = "0",                        \
+		    .help = "most bytes a second; 0: no limit")                                 \
+	DISK_OPTION(c, m, "burst", UINT, burst, .fallback = "100", .max = 3600000,              \
+		    .help = "milliseconds of these that may come at once")                      \
+	DISK_OPTION(c, m, "block-size", SIZE, block_size, .fallback = "0", .max = 4096,         \
+		    .help = "logical block size, 512 or 4096; 0: the image's")                  \
+	DISK_OPTION(c, m, "physical-block-size", SIZE, physical_block_size, .fallback = "0",    \
+		    .max = 65536, .help = "physical block size; 0: the image's")
 
 struct disk_info {
 	uint64_t size;          /* bytes, a multiple of block_size unless a person says so */
