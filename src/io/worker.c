@@ -293,33 +293,32 @@ void worker_call(struct worker *w, void (*fn)(void *arg), void *arg)
 	sem_destroy(&c.done);
 }
 
-static enum worker_way find_way(int fd)
+static unsigned int find_at_once(struct worker *w, int fd)
 {
 	struct statfs fs;
 	struct stat st;
-	struct iovec iov;
-	char byte;
 
 	if (fstatfs(fd, &fs) || fstat(fd, &st))
-		return WAY_ENGINE;
+		return 0;
 	if (fs.f_type == ANON_INODE_FS_MAGIC)
-		return WAY_EVENT;
+		return AT_ONCE_WRITE;
 	if (!S_ISREG(st.st_mode) || (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC))
-		return WAY_ENGINE;
-	/* What io_uring goes by: whether the file takes requests that must not block. */
-	iov = (struct iovec){.iov_base = &byte, .iov_len = 1};
-	if (preadv2(fd, &iov, 1, 0, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP)
-		return WAY_MEMORY;
-	return WAY_ENGINE;
+		return 0;
+	if (w->engine->hands_on && !w->engine->hands_on(fd))
+		return AT_ONCE_WRITE;
+	return AT_ONCE_READ | AT_ONCE_WRITE;
 }
 
 bool worker_at_once(const struct worker *w, const struct io *io)
 {
-	switch (w->ways[io->slot]) {
-	case WAY_MEMORY:
-		return io->op <= IO_OP_SYNC;
-	case WAY_EVENT:
-		return io->op == IO_OP_WRITE;
+	switch (io->op) {
+	case IO_OP_READ:
+	case IO_OP_READV:
+		return w->at_once[io->slot] & AT_ONCE_READ;
+	case IO_OP_WRITE:
+	case IO_OP_WRITEV:
+	case IO_OP_SYNC:
+		return w->at_once[io->slot] & AT_ONCE_WRITE;
 	default:
 		return false;
 	}
@@ -337,7 +336,7 @@ int worker_add_file(struct worker *w, int fd)
 		if (rc)
 			return rc;
 		w->files[slot] = fd;
-		w->ways[slot] = (uint8_t)find_way(fd);
+		w->at_once[slot] = (uint8_t)find_at_once(w, fd);
 		return slot;
 	}
 	return -ENFILE;
@@ -349,7 +348,7 @@ void worker_remove_file(struct worker *w, int slot)
 	bug_on(slot < 0 || slot >= WORKER_FILES_MAX || w->files[slot] < 0);
 	w->engine->set_file(w, slot, -1);
 	w->files[slot] = -1;
-	w->ways[slot] = WAY_ENGINE;
+	w->at_once[slot] = 0;
 }
 
 /* Takes the arguments; @io is then put on the list it belongs to. */

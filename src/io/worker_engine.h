@@ -41,17 +41,16 @@ enum io_state {
 };
 
 /*
- * How operations on a file are carried out cheapest, found out when it is added. Measured on Linux
- * 6.1 and 6.18: where io_uring knows that a file may block, it hands the operation to a kernel
- * thread, which takes 3 (32 at once) to 50 us (one at a time), and a system call of ours takes 1.
+ * What is done on a file by a system call of the worker's thread, because the engine's way costs
+ * more and the call blocks for nothing but swap. Found out when the file is added, as bits.
+ *
+ * io_uring hands what may block to a thread of the kernel's, which takes from 3 us (32 at once) to
+ * 50 us (one at a time) where the call takes 1. It does so with files in memory (tmpfs, ramfs),
+ * reads included on some kernels, and with writes to eventfds, whose counter is taken to have room.
  */
-enum worker_way {
-	WAY_ENGINE,
-	/* The file is in memory (tmpfs, ramfs), and cannot be asked not to block: but for swap,
-	 * nothing of it does. */
-	WAY_MEMORY,
-	/* An eventfd: io_uring takes its write for one that may block. Its counter has room. */
-	WAY_EVENT,
+enum {
+	AT_ONCE_READ = 1,
+	AT_ONCE_WRITE = 2, /* and sync */
 };
 
 struct io_list {
@@ -65,8 +64,8 @@ void io_list_remove(struct io_list *l, struct io *io);
 struct io *io_list_pop(struct io_list *l);
 
 /* Of a worker's io_uring: batches of this size cost one system call. */
-#define URING_ENTRIES    256
-#define URING_CQ_ENTRIES 1024
+#define URING_ENTRIES    256U
+#define URING_CQ_ENTRIES (4 * URING_ENTRIES)
 
 struct worker_engine {
 	const char *name;
@@ -83,6 +82,8 @@ struct worker_engine {
 	void (*wake)(struct worker *w);
 	/* @slot becomes @fd, -1 for none. Before worker.files says so. */
 	int (*set_file)(struct worker *w, int slot, int fd);
+	/* Whether it leaves reads of @fd, which is in memory, to a thread. NULL: it does. */
+	bool (*hands_on)(int fd);
 	uint64_t (*now)(struct worker *w);
 };
 
@@ -90,7 +91,7 @@ struct worker {
 	const struct worker_engine *engine;
 	struct vtime *vt;
 	int files[WORKER_FILES_MAX]; /* -1: free */
-	uint8_t ways[WORKER_FILES_MAX];
+	uint8_t at_once[WORKER_FILES_MAX];
 
 	/* The worker's thread, or one at a time while it does not run. */
 	struct io_list queue;

@@ -43,6 +43,7 @@ enum {
 enum kind {
 	KIND_STREAM,
 	KIND_OLD_STREAM, /* it takes no RWF_NOWAIT */
+	KIND_CACHED,     /* a disk's file, by way of the page cache */
 	KIND_DISK,
 };
 
@@ -247,7 +248,7 @@ static uint64_t length(const struct io *io)
 }
 
 /* Reads what is in the page cache. Part of it is as good as nothing: a helper reads it again. */
-static int try_disk(const struct io *io, int fd)
+static int try_cached(const struct io *io, int fd)
 {
 	int result;
 
@@ -269,8 +270,10 @@ static int attempt(struct poller *p, const struct io *io)
 	do {
 		if (worker_at_once(&p->worker, io))
 			result = worker_perform(io, fd, 0);
+		else if (p->kinds[io->slot] == KIND_CACHED)
+			result = try_cached(io, fd);
 		else if (p->kinds[io->slot] == KIND_DISK)
-			result = try_disk(io, fd);
+			return -EAGAIN;
 		else
 			result = try_stream(p, io, fd);
 	} while (result == -EINTR);
@@ -290,7 +293,7 @@ static void try_one(struct poller *p, struct io *io)
 		worker_result(w, io, result);
 		return;
 	}
-	if (p->kinds[io->slot] == KIND_DISK)
+	if (p->kinds[io->slot] >= KIND_CACHED)
 		io->mark = MARK_SLOW;
 	else if (io->mark == MARK_TRY)
 		await(p, io);
@@ -395,7 +398,8 @@ static int epoll_set_file(struct worker *w, int slot, int fd)
 	p->kinds[slot] = KIND_STREAM;
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		return 0;
-	p->kinds[slot] = KIND_DISK;
+	/* With O_DIRECT, RWF_NOWAIT waits for the disk all the same. */
+	p->kinds[slot] = fcntl(fd, F_GETFL) & O_DIRECT ? KIND_DISK : KIND_CACHED;
 	return start_helpers(p);
 }
 

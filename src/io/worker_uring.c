@@ -14,8 +14,8 @@
  * from other threads are an eventfd that the ring always reads; a poster writes it only when the
  * worker has not been woken already.
  *
- * What io_uring would hand to a kernel's thread and need not (enum worker_way), a turn carries out
- * by a system call of this thread instead.
+ * What io_uring would hand to a kernel's thread and need not (AT_ONCE_READ, AT_ONCE_WRITE), a turn
+ * carries out by a system call of this thread instead.
  *
  * Needs Linux 5.19: older kernels refuse to cancel through a ring that requires registered files.
  */
@@ -128,7 +128,7 @@ static int refused(int rc, struct err *err)
 }
 
 /* The newest way that the kernel knows: 6.1, 6.0, 5.19. */
-static int setup(struct io_uring *ring)
+static int setup(struct io_uring *ring, unsigned int entries, unsigned int flags)
 {
 	static const unsigned int ways[] = {
 		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
@@ -139,12 +139,11 @@ static int setup(struct io_uring *ring)
 
 	for (unsigned int i = 0; rc == -EINVAL && i < ARRAY_SIZE(ways); i++) {
 		struct io_uring_params p = {
-			.flags = ways[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL |
-				 IORING_SETUP_CQSIZE,
-			.cq_entries = URING_CQ_ENTRIES,
+			.flags = ways[i] | flags | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
+			.cq_entries = entries * 4,
 		};
 
-		rc = io_uring_queue_init_params(URING_ENTRIES, ring, &p);
+		rc = io_uring_queue_init_params(entries, ring, &p);
 	}
 	return rc;
 }
@@ -187,7 +186,7 @@ static int open_ring(struct uring *u, struct err *err)
 
 	memcpy(files, u->worker.files, sizeof(u->worker.files));
 	files[EVENT_SLOT] = u->event;
-	rc = setup(&u->ring);
+	rc = setup(&u->ring, URING_ENTRIES, IORING_SETUP_R_DISABLED);
 	if (rc)
 		return refused(rc, err);
 	u->open = true;
@@ -483,6 +482,35 @@ static int uring_set_file(struct worker *w, int slot, int fd)
 	return rc < 0 ? rc : 0;
 }
 
+/*
+ * Whether the kernel leaves a read of @fd to a thread: it has no result then when it has been
+ * taken. A ring of its own is asked, as the worker's may be another thread's, or not be enabled
+ * yet.
+ */
+static bool uring_hands_on(int fd)
+{
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
+	struct io_uring ring;
+	bool handed_on = true;
+	char byte;
+	int rc;
+
+	if (setup(&ring, 1, 0))
+		return true;
+	sqe = io_uring_get_sqe(&ring);
+	if (sqe) {
+		io_uring_prep_read(sqe, fd, &byte, 1, 0);
+		rc = io_uring_submit(&ring);
+		handed_on = !io_uring_cq_ready(&ring);
+		/* @byte is the kernel's until then. */
+		while (rc == 1 && io_uring_wait_cqe(&ring, &cqe) == -EINTR)
+			;
+	}
+	io_uring_queue_exit(&ring);
+	return handed_on;
+}
+
 static uint64_t uring_now(struct worker *w)
 {
 	(void)w;
@@ -510,6 +538,7 @@ int worker_uring_create(struct worker **w, const char *name, struct err *err)
 		.turn = uring_turn,
 		.wake = uring_wake,
 		.set_file = uring_set_file,
+		.hands_on = uring_hands_on,
 		.now = uring_now,
 	};
 	struct uring *u = calloc(1, sizeof(*u));

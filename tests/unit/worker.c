@@ -234,7 +234,7 @@ static void test_event(struct worker *w)
 	uint64_t one = 1, most = UINT64_MAX - 1, count = 0;
 	struct op reading = op_new(), op = op_new();
 
-	assert_int_equal(w->ways[plain_slot], WAY_EVENT);
+	assert_int_equal(w->at_once[plain_slot], AT_ONCE_WRITE);
 	io_read(w, &reading.io, plain_slot, &count, sizeof(count), IO_STREAM);
 	io_write(w, &op.io, full_slot, &most, sizeof(most), IO_STREAM);
 	assert_int_equal(finish(w, &op), sizeof(most));
