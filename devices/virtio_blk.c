@@ -268,29 +268,23 @@ static void handle(struct blk_queue *q, struct blk_request *r)
 }
 
 /* What a limit does not admit yet stays in the ring. */
-static void take_all(struct blk_queue *q)
-{
-	struct virtio_request *r;
-
-	while (disk_admits(q->disk, &q->waiter) && (r = virtio_take(q->vq)))
-		handle(q, container_of(r, struct blk_request, virtio));
-}
-
 static void blk_ready(struct virtio_queue *vq)
 {
-	take_all(queue_of(vq));
+	struct blk_queue *q = queue_of(vq);
+	struct virtio_request *r;
+
+	while (disk_admits(q->disk, &q->waiter) && (r = virtio_take(vq)))
+		handle(q, container_of(r, struct blk_request, virtio));
 }
 
 static void admitted(struct disk_waiter *w)
 {
-	take_all(container_of(w, struct blk_queue, waiter));
+	virtio_again(container_of(w, struct blk_queue, waiter)->vq);
 }
 
 static void blk_cancel(struct virtio_queue *vq)
 {
-	struct blk_queue *q = queue_of(vq);
-
-	disk_forget(q->disk, &q->waiter);
+	disk_forget(queue_of(vq)->disk);
 }
 
 /* Configuration */
@@ -468,7 +462,7 @@ static int blk_create(struct device *dev, struct err *err)
 	v->offered = features_of(b);
 	v->queue_count = (unsigned int)b->options.queues;
 	v->config_size = BLK_CONFIG_SIZE;
-	v->spread = v->queue_count > 1 && !disk_info(b->disk)->one_worker;
+	v->spread = v->queue_count > 1;
 	fill_config(b);
 	rc = virtio_attach(v, dev, &blk_model, err);
 	return rc ? rc : open_queues(b, err);

@@ -7,9 +7,8 @@
  * for as long as it is open.
  *
  * A disk is opened on the control thread. Whoever works on it opens a queue on a worker, and starts
- * requests there; they complete on that worker, in any order. A disk that says one_worker has all
- * its queues on the same one. Nothing is allocated in flight: a request is embedded in whatever
- * asked for it.
+ * requests there; they complete on that worker, in any order. Nothing is allocated in flight: a
+ * request is embedded in whatever asked for it.
  *
  * Requests are in bytes, at multiples of the disk's align. What came out is 0 or -errno: -EIO when
  * the image has become shorter than it was, -ENOSPC when its file system is full. The disk goes on
@@ -92,7 +91,7 @@ struct disk_info {
 	enum disk_cache cache;
 	bool read_only;
 	bool discard;
-	bool one_worker;
+	bool one_queue; /* it has an overlay or limits, and takes no more than one */
 };
 
 /*
@@ -112,8 +111,8 @@ const char *disk_path(const struct disk *d);
 void disk_set_write_through(struct disk *d, bool on);
 
 /*
- * On the worker's thread, or while it does not run. No request is under way on a queue that is
- * closed; NULL is allowed.
+ * While the worker does not run, or on its thread. -EINVAL for more queues than the disk takes. No
+ * request is under way on a queue that is closed; NULL is allowed.
  */
 int disk_queue_open(struct disk_queue **q, struct disk *d, struct worker *w, struct err *err);
 void disk_queue_close(struct disk_queue *q);
@@ -159,17 +158,14 @@ void disk_write_zeroes(struct disk_queue *q, struct disk_request *r, uint64_t of
 
 /*
  * Limits. Whoever has a request to start asks before, each time: false means that it is too early,
- * and @w->ready(@w) is called when it is time to ask again, on the worker. What is started without
- * asking runs at once, and counts.
+ * and @w->ready(@w) is called when it is time to ask again, on the worker. One waits at a time.
+ * What is started without asking runs at once, and counts.
  */
 struct disk_waiter {
 	void (*ready)(struct disk_waiter *w);
-	/* Private to the disk. */
-	struct disk_waiter *next;
-	bool waiting;
 };
 bool disk_admits(struct disk_queue *q, struct disk_waiter *w);
-/* ready is not called any more. Before a queue is closed. */
-void disk_forget(struct disk_queue *q, struct disk_waiter *w);
+/* Whoever waits is not called any more. */
+void disk_forget(struct disk_queue *q);
 
 #endif

@@ -274,7 +274,7 @@ int disk_open(struct disk **out, const struct disk_options *o, struct log *log, 
 	d->info.read_only = o->ro;
 	d->info.discard = o->discard;
 	d->info.cache = (enum disk_cache)o->cache;
-	d->info.one_worker = o->overlay || o->iops || o->bandwidth;
+	d->info.one_queue = o->overlay || o->iops || o->bandwidth;
 	d->write_through = o->cache == DISK_WRITETHROUGH;
 	set_limits(d, o);
 	rc = set_up(d, o, err);
@@ -340,13 +340,18 @@ static int add_files(struct disk_queue *q, struct err *err)
 
 int disk_queue_open(struct disk_queue **out, struct disk *d, struct worker *w, struct err *err)
 {
-	struct disk_queue *q = calloc(1, sizeof(*q));
+	struct disk_queue *q;
 	int rc;
 
+	if (d->info.one_queue && d->queues)
+		return err_set(err, EINVAL,
+			       "a disk with an overlay, iops or bandwidth has one queue only");
+	q = calloc(1, sizeof(*q));
 	if (!q)
 		return err_sys(err, ENOMEM, "disk queue");
 	q->disk = d;
 	q->worker = w;
+	d->queues++;
 	q->base = q->top = -1;
 	/* Never touched, these are the host's one page of zeroes over and over. */
 	q->zeroes = map_chunk(PROT_READ);
@@ -360,7 +365,6 @@ int disk_queue_open(struct disk_queue **out, struct disk *d, struct worker *w, s
 		disk_queue_close(q);
 		return rc;
 	}
-	d->limit.worker = w;
 	*out = q;
 	return 0;
 }
@@ -369,7 +373,9 @@ void disk_queue_close(struct disk_queue *q)
 {
 	if (!q)
 		return;
-	limit_close(&q->disk->limit);
+	disk_forget(q);
+	io_drain(q->worker, &q->disk->limit.timer);
+	q->disk->queues--;
 	if (q->top >= 0 && q->top != q->base)
 		worker_remove_file(q->worker, q->top);
 	if (q->base >= 0)

@@ -28,11 +28,9 @@ struct limit {
 	uint64_t bandwidth; /* bytes a second; 0: no limit */
 	uint64_t burst;     /* ns */
 	uint64_t op_used, byte_used;
-	uint64_t deadline;         /* the timer's */
-	uint64_t reached;          /* the last one that expired: time is at least this */
-	struct disk_waiter *first; /* of those that wait */
-	struct disk_waiter *turn;  /* whose turn it is now */
-	struct worker *worker;     /* once a queue is open */
+	uint64_t deadline;          /* the timer's */
+	uint64_t reached;           /* the last one that expired: time is at least this */
+	struct disk_waiter *waiter; /* who is to ask again; NULL: nobody */
 	struct io timer;
 };
 
@@ -48,6 +46,7 @@ struct disk {
 	atomic_bool sync_failed;
 	struct overlay *overlay; /* NULL: none */
 	struct limit limit;
+	unsigned int queues; /* that are open */
 	struct log *log;
 };
 
@@ -89,8 +88,6 @@ void request_finish(struct disk_request *r, int result);
 
 /* A request starts. */
 void limit_spend(struct limit *l, enum disk_op op, uint64_t bytes);
-/* Nobody waits. While a queue is still open. */
-void limit_close(struct limit *l);
 
 /*
  * The overlay of an image of @size bytes that @base is. @path is NULL for one that vanishes.

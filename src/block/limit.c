@@ -6,9 +6,9 @@
  * exactly the rate. A request may start while that lies no further ahead than the burst, whatever
  * its size, and pushes it ahead by its cost: so a large one is let through and paid for afterwards.
  * Nothing that was started ever waits here: who has a request to start asks first, and is told when
- * to ask again. Those that wait take turns.
+ * to ask again.
  *
- * Runs on the one worker of a disk with limits.
+ * Runs on the worker of the one queue that a disk with limits has.
  */
 #include <errno.h>
 
@@ -49,74 +49,37 @@ void limit_spend(struct limit *l, enum disk_op op, uint64_t bytes)
 		l->byte_used = MAX(l->byte_used, t) + bytes * NS_PER_S / l->bandwidth;
 }
 
-static void arm(struct limit *l)
-{
-	if (!l->first || io_pending(&l->timer))
-		return;
-	l->deadline = opening(l);
-	io_timeout(l->worker, &l->timer, l->deadline);
-}
-
-/* Whose turn it is starts what it has; if that is too much, it is behind the others again. */
 static void timer_done(struct io *io, int result)
 {
 	struct limit *l = container_of(io, struct limit, timer);
+	struct disk_waiter *w = l->waiter;
 
 	if (result == -ETIME)
 		l->reached = MAX(l->reached, l->deadline);
-	while (l->first && opening(l) <= now(l)) {
-		struct disk_waiter *w = l->first;
-
-		l->first = w->next;
-		w->waiting = false;
-		l->turn = w;
+	l->waiter = NULL;
+	if (w)
 		w->ready(w);
-	}
-	l->turn = NULL;
-	arm(l);
 }
 
 bool disk_admits(struct disk_queue *q, struct disk_waiter *w)
 {
 	struct limit *l = &q->disk->limit;
-	struct disk_waiter **p = &l->first;
 
-	if (!limited(l))
+	if (!limited(l) || opening(l) <= now(l))
 		return true;
-	if (w->waiting)
+	l->waiter = w;
+	if (io_pending(&l->timer))
 		return false;
-	if ((!l->first || l->turn == w) && opening(l) <= now(l))
-		return true;
-	while (*p)
-		p = &(*p)->next;
-	w->next = NULL;
-	w->waiting = true;
-	*p = w;
+	l->deadline = opening(l);
 	l->timer.done = timer_done;
-	arm(l);
+	io_timeout(q->worker, &l->timer, l->deadline);
 	return false;
 }
 
-void disk_forget(struct disk_queue *q, struct disk_waiter *w)
+void disk_forget(struct disk_queue *q)
 {
 	struct limit *l = &q->disk->limit;
-	struct disk_waiter **p = &l->first;
 
-	if (!w->waiting)
-		return;
-	while (*p != w)
-		p = &(*p)->next;
-	*p = w->next;
-	w->waiting = false;
-	/* Nobody is left: the timer is nothing to wait for either. */
-	if (!l->first)
-		io_cancel(l->worker, &l->timer);
-}
-
-void limit_close(struct limit *l)
-{
-	if (!l->worker)
-		return;
-	io_cancel(l->worker, &l->timer);
-	io_drain(l->worker, &l->timer);
+	l->waiter = NULL;
+	io_cancel(q->worker, &l->timer);
 }

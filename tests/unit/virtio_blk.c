@@ -668,7 +668,7 @@ static void test_stopped(void **state)
 	struct request requests[50];
 	struct setup s;
 
-	setup_init(&s, *state, "overlay=temporary queues=2", ANY);
+	setup_init(&s, *state, "queues=2", ANY);
 	for (unsigned int round = 0; round < 5; round++) {
 		unsigned int back;
 
@@ -808,6 +808,7 @@ static void test_mistakes(void **state)
 	refused_alone(*state, "@ serial=123456789012345678901", "is longer than 20 bytes");
 	refused_alone(*state, "@ queues=0", "too small");
 	refused_alone(*state, "@ queues=33", "too large");
+	refused_alone(*state, "@ queues=2 iops=100", "has one queue only");
 	refused_alone(*state, "@ queue-size=2", "queue-size is at least 4");
 	refused_alone(*state, "@ queue-size=5", "not a power of two");
 	refused_alone(*state, "@ cache=none", "none of writeback|writethrough|unsafe");
