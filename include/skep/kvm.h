@@ -59,6 +59,9 @@ int kvm_create(struct kvm **kvm, int fd, struct machine *m, const struct topolog
 /* The vCPUs are stopped. NULL is allowed. */
 void kvm_destroy(struct kvm *kvm);
 
+/* Bits of a guest physical address, as the guest's CPUID tells them. */
+unsigned int kvm_address_bits(const struct kvm *kvm);
+
 /* Puts vCPU 0 where @entry says; the others wait for INIT and SIPI. The vCPUs are stopped. */
 int kvm_set_entry(struct kvm *kvm, const struct cpu_entry *entry, struct err *err);
 

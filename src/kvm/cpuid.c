@@ -247,6 +247,19 @@ void cpuid_patch(struct kvm_cpuid2 *c, const struct topology *t, unsigned int cp
 		patch(&c->entries[i], &s);
 }
 
+unsigned int cpuid_address_bits(struct kvm_cpuid2 *c)
+{
+	const struct kvm_cpuid_entry2 *e = find(c, 0x80000008, 0);
+	unsigned int all, mapped;
+
+	if (!e || !(e->eax & 0xff))
+		return 36;
+	/* Of those, KVM may be able to map fewer: the guest's own page tables go by the first. */
+	all = e->eax & 0xff;
+	mapped = e->eax >> 16 & 0xff;
+	return mapped ? MIN(all, mapped) : all;
+}
+
 /*
  * Four counters of AMD's processors are there whatever CPUID says. An older KVM cannot take them
  * away, and one without counters has nothing to take.

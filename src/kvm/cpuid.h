@@ -20,4 +20,7 @@ struct topology;
 void cpuid_patch(struct kvm_cpuid2 *c, const struct topology *t, unsigned int cpu,
 		 bool tsc_deadline);
 
+/* Bits of the physical addresses that a guest can use: leaf 80000008h. 36 where none is told. */
+unsigned int cpuid_address_bits(struct kvm_cpuid2 *c);
+
 #endif

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "cpuid.h"
 #include "kvm_priv.h"
 #include "skep/bits.h"
 #include "skep/device.h"
@@ -134,6 +135,7 @@ static int create_vcpus(struct kvm *kvm, struct err *err)
 
 	if (!cpuid)
 		return -ENOMEM;
+	kvm->address_bits = cpuid_address_bits(cpuid);
 	kvm->run_size = (size_t)ioctl(kvm->sys_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	for (unsigned int i = 0; !ret && i < kvm->vcpu_count; i++)
 		ret = vcpu_create(kvm, &kvm->vcpus[i], i, cpuid, err);
@@ -376,4 +378,9 @@ size_t kvm_port_counts(const struct kvm *kvm, struct kvm_port_count *counts, siz
 uint64_t kvm_first_entry(const struct kvm *kvm)
 {
 	return kvm->vcpu_count ? kvm->vcpus[0].first_entry : 0;
+}
+
+unsigned int kvm_address_bits(const struct kvm *kvm)
+{
+	return kvm->address_bits;
 }

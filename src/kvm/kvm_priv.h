@@ -74,6 +74,7 @@ struct kvm {
 	atomic_bool stop;  /* vCPU threads leave their loop */
 	atomic_bool pause; /* vCPU threads park */
 	atomic_bool intr;  /* split: INTR of the 8259A pair is high */
+	unsigned int address_bits;
 	unsigned int vcpu_count;
 	struct vcpu *vcpus;
 

@@ -248,6 +248,8 @@ static int assemble(struct vm *vm, const struct config *config, int kvm_fd, stru
 	ret = kvm_create(&vm->kvm, kvm_fd, &vm->machine, &vm->topology,
 			 (enum kvm_chips)vm->options.chips, err);
 	if (!ret)
+		pci_set_address_bits(vm->machine.pci, kvm_address_bits(vm->kvm));
+	if (!ret)
 		ret = vm_take_signals(vm, err);
 	if (!ret)
 		ret = create_devices(vm, config, err);

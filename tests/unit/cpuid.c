@@ -371,6 +371,22 @@ static void full_tables(void **state)
 	free(x.c);
 }
 
+static void address_bits(void **state)
+{
+	struct table x = make(intel, 1, 1, 1);
+
+	(void)state;
+	x.c->nent = 0;
+	assert_int_equal(cpuid_address_bits(x.c), 36);
+	add(x.c, 0x80000008, 0, 0, 0, 0, 0);
+	assert_int_equal(cpuid_address_bits(x.c), 36);
+	x.c->entries[0].eax = 0x3030;
+	assert_int_equal(cpuid_address_bits(x.c), 48);
+	x.c->entries[0].eax = 0x303934;
+	assert_int_equal(cpuid_address_bits(x.c), 48);
+	free(x.c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -385,6 +401,7 @@ int main(void)
 		cmocka_unit_test(no_leaf_tells_the_hosts_ids),
 		cmocka_unit_test(short_tables),
 		cmocka_unit_test(full_tables),
+		cmocka_unit_test(address_bits),
 	};
 
 	return cmocka_run_group_tests_name("cpuid", tests, NULL, NULL);
