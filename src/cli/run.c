@@ -23,6 +23,7 @@ struct run {
 	struct config *config;
 	unsigned int serials; /* how often --serial was given */
 	unsigned int initrds;
+	unsigned int disks;
 	bool print_config;
 	bool dump_state;
 	const char *result;
@@ -75,6 +76,18 @@ static int apply_serial(void *ctx, const struct flag *flag, const char *value, s
 		ret = config_set_pair(run->config, pair, err);
 	snprintf(pair, sizeof(pair), "device.%s.backend", id);
 	return ret ? ret : config_set(run->config, pair, value, err);
+}
+
+static int apply_disk(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct run *run = ctx;
+	char section[32];
+	int ret;
+
+	(void)flag;
+	snprintf(section, sizeof(section), "device.disk%u", run->disks++);
+	ret = config_set(run->config, section, "virtio_blk", err);
+	return ret ? ret : config_set_list(run->config, section, "path", value, err);
 }
 
 /* --device MODEL[,key=value…]: called by its model, or by the id= among the pairs. */
@@ -159,6 +172,8 @@ const struct flag run_flags[] = {
 	{'c', "cpus", "N[,KEY=VALUE]", "vCPUs (default 1)", apply_list, "cpus.count"},
 	{0, "irqchip", "split|kernel", "whose 8259A, IOAPIC and 8254: skep's own, or KVM's",
 	 apply_key, "machine.irqchip"},
+	{'d', "disk", "FILE[,KEY=VALUE]", "a disk: an image file or a block device; repeatable",
+	 apply_disk, NULL},
 	{0, "serial", "BACKEND",
 	 "stdio, pty, file:PATH, unix:PATH or none; repeatable: COM1 to COM4", apply_serial, NULL},
 	{0, "device", "MODEL[,KEY=VALUE]", "a device; `skep devices` lists the models",
