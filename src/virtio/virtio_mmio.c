@@ -4,9 +4,11 @@
  * device.
  *
  * The devices lie one behind the other from MMIO_AT on, in the order in which they were made, and
- * take turns on MMIO_WIRES interrupt wires that neither ISA nor PCI uses. A guest finds them
- * through ACPI as LNRO0005 (appendix B of the specification names no other way on a PC), or is told
- * on its command line.
+ * take turns on the ISA interrupts that a PC of this kind leaves free, which every guest has, with
+ * or without an IOAPIC. A guest finds them through ACPI as LNRO0005, with level-triggered, shared
+ * interrupts, or is told on its command line (4.2.1). Linux then takes the interrupt for
+ * edge-triggered, which does for devices that do not share it: a driver acknowledges what it has
+ * seen before it looks at the rings, so what comes later is an edge again.
  *
  * vCPU threads with the device's lock; the line also from workers, under a lock of its own.
  */
@@ -23,10 +25,10 @@
 #define MMIO_STEP   UINT64_C(0x1000)
 #define MMIO_LEN    UINT64_C(0x200)
 #define MMIO_COUNT  64U
-#define MMIO_GSI    20U
-#define MMIO_WIRES  4U
 #define MMIO_MAGIC  0x74726976U /* "virt" */
 #define MMIO_VENDOR 0x50454b53U /* "SKEP" */
+
+static const uint8_t wires[] = {5, 7, 14, 15};
 
 /* Behind the registers that <linux/virtio_mmio.h> names (4.2.2). */
 #define MMIO_QUEUE_RESET 0x0c0
@@ -189,7 +191,7 @@ static int mmio_attach(struct virtio *v, struct err *err)
 	}
 	at->mapped = !ret;
 	if (!ret)
-		ret = irq_attach(m->irqs, &at->line, MMIO_GSI + number(v) % MMIO_WIRES, err);
+		ret = irq_attach(m->irqs, &at->line, wires[number(v) % ARRAY_SIZE(wires)], err);
 	if (!ret)
 		log_info(
 			m->log,

@@ -321,6 +321,7 @@ static void find_pci(struct vdriver *d, uint32_t before)
 
 static void find_mmio(struct vdriver *d, uint64_t before)
 {
+	static const uint8_t wires[] = {5, 7, 14, 15};
 	uint64_t fresh = mmio_places(d) & ~before;
 	unsigned int n;
 
@@ -328,7 +329,7 @@ static void find_mmio(struct vdriver *d, uint64_t before)
 	n = (unsigned int)__builtin_ctzll(fresh);
 	d->registers = MMIO_AT + n * MMIO_STEP;
 	d->config = d->registers + VIRTIO_MMIO_CONFIG;
-	d->gsi = 20 + n % 4;
+	d->gsi = wires[n % ARRAY_SIZE(wires)];
 	assert_int_equal(bus_read(d->m->rig.machine.mmio, d->registers + 4, 4), 2);
 	d->id = (uint16_t)bus_read(d->m->rig.machine.mmio, d->registers + 8, 4);
 }

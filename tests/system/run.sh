@@ -17,6 +17,8 @@ tools=$here/../../tools
 # shellcheck source-path=SCRIPTDIR source=../../tools/lib/debian.sh
 . "$tools/lib/debian.sh"
 
+readonly VIRTIO_MODULES=(virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci
+	virtio_mmio virtio-rng)
 readonly USAGE='usage: tests/system/run.sh [--here] [--only SCRIPT] BUILD [SANITIZED-BUILD]'
 inside=1 only=''
 while (($#)); do
@@ -58,6 +60,14 @@ cp "$GENERIC" "$stage/vmlinuz.generic"
 "$tools/mkinitramfs" "$stage/initrd"
 printf 'the second initrd\n' >"$stage/extra"
 "$tools/mkinitramfs" --only "$stage/initrd.extra" "etc/extra=$stage/extra"
+# For the guests: the modules that Debian's kernel has its virtio drivers in, in the order of their
+# needs, and a script that loads the first ones.
+modules=()
+for module in "${VIRTIO_MODULES[@]}"; do
+	modules+=("modules/$module.ko=$(find "$KERNEL_MODULES/kernel" -name "$module.ko")")
+done
+printf 'busybox insmod /modules/%s.ko\n' "${VIRTIO_MODULES[@]:0:6}" >"$stage/load"
+"$tools/mkinitramfs" --only "$stage/initrd.modules" "modules/load=$stage/load" "${modules[@]}"
 
 if [[ -n $inside ]]; then
 	cd "$stage"
