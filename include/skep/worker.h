@@ -132,6 +132,14 @@ int worker_add_file(struct worker *w, int fd);
 /* No operation on it is under way. Those started later complete with -EBADF. */
 void worker_remove_file(struct worker *w, int slot);
 
+/*
+ * Wires @memory, @n ranges that are mapped and stay so until the worker is destroyed or wired
+ * again: the host keeps it resident, and transfers to and from one piece of it cost less on files
+ * opened O_DIRECT. Counts against RLIMIT_MEMLOCK for each worker. While the worker does not run and
+ * nothing is under way. On failure nothing is wired; without io_uring there is nothing to do.
+ */
+int worker_wire(struct worker *w, const struct iovec *memory, unsigned int n, struct err *err);
+
 /* What @buf and @iov point to, the array @iov too, stays in place until the operation completes. */
 void io_read(struct worker *w, struct io *io, int slot, void *buf, uint32_t len, uint64_t offset);
 void io_write(struct worker *w, struct io *io, int slot, const void *buf, uint32_t len,

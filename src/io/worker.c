@@ -86,6 +86,7 @@ int worker_create(struct worker **w, const char *name, struct err *err)
 	case -EACCES:
 	case -ENOSYS:
 	case -EINVAL:
+	case -ENOMEM:
 		return worker_epoll_create(w, name, err);
 	default:
 		return rc;
@@ -340,6 +341,12 @@ int worker_add_file(struct worker *w, int fd)
 		return slot;
 	}
 	return -ENFILE;
+}
+
+int worker_wire(struct worker *w, const struct iovec *memory, unsigned int n, struct err *err)
+{
+	bug_on(w->running);
+	return w->engine->wire ? w->engine->wire(w, memory, n, err) : 0;
 }
 
 void worker_remove_file(struct worker *w, int slot)

@@ -82,6 +82,8 @@ struct worker_engine {
 	void (*wake)(struct worker *w);
 	/* @slot becomes @fd, -1 for none. Before worker.files says so. */
 	int (*set_file)(struct worker *w, int slot, int fd);
+	/* See worker_wire(). NULL: there is nothing to do. */
+	int (*wire)(struct worker *w, const struct iovec *memory, unsigned int n, struct err *err);
 	/* Whether it leaves reads of @fd, which is in memory, to a thread. NULL: it does. */
 	bool (*hands_on)(int fd);
 	uint64_t (*now)(struct worker *w);
@@ -127,6 +129,9 @@ int worker_epoll_create(struct worker **w, const char *name, struct err *err);
 
 /* A thread of a worker: no signals, and a small stack. Returns an errno. */
 int worker_thread(pthread_t *thread, void *(*fn)(void *arg), void *arg);
+/* Which of the buffers that @ranges are registered as @len bytes at @base lie in; -1: not in one.
+ */
+int worker_uring_piece(const struct iovec *ranges, unsigned int n, const void *base, uint64_t len);
 void worker_init(struct worker *w, const struct worker_engine *engine, const char *name);
 void worker_fini(struct worker *w);
 

@@ -36,6 +36,9 @@
 /* Registered behind the worker's own files. */
 #define EVENT_SLOT WORKER_FILES_MAX
 
+/* The most that the kernel registers as one buffer; memory is registered in pieces of it. */
+#define PIECE GIB(1)
+
 /* user_data that is no struct io. */
 #define TAG_CANCEL 0
 #define TAG_WAKE   1
@@ -59,6 +62,8 @@ struct uring {
 	unsigned int turns_outside; /* since the kernel was last entered */
 	int event;
 	uint64_t event_count;
+	struct iovec *wired; /* from worker_wire() */
+	unsigned int wired_count;
 	atomic_bool woken; /* @event was written since it was last read */
 };
 
@@ -117,6 +122,10 @@ int worker_uring_refused(int errnum, int disabled, struct err *err)
 			"io_uring of this kernel (Linux %s) lacks what skep needs; use Linux "
 			"5.19 or newer",
 			host.release);
+	case ENOMEM:
+		return err_set(err, errnum,
+			       "io_uring is refused memory; newer kernels count 40 KiB for each "
+			       "worker as locked, so raise RLIMIT_MEMLOCK ('ulimit -l')");
 	default:
 		return err_sys(err, errnum, "cannot set up io_uring");
 	}
@@ -151,9 +160,10 @@ static int setup(struct io_uring *ring, unsigned int entries, unsigned int flags
 static int restrict_ring(struct io_uring *ring)
 {
 	static const uint8_t ops[] = {
-		IORING_OP_READ,     IORING_OP_WRITE,  IORING_OP_READV,
-		IORING_OP_WRITEV,   IORING_OP_FSYNC,  IORING_OP_FALLOCATE,
-		IORING_OP_POLL_ADD, IORING_OP_ACCEPT, IORING_OP_ASYNC_CANCEL,
+		IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED,  IORING_OP_READ,
+		IORING_OP_WRITE,      IORING_OP_READV,        IORING_OP_WRITEV,
+		IORING_OP_FSYNC,      IORING_OP_FALLOCATE,    IORING_OP_POLL_ADD,
+		IORING_OP_ACCEPT,     IORING_OP_ASYNC_CANCEL,
 	};
 	struct io_uring_restriction allow[ARRAY_SIZE(ops) + 2] = {0}, *r = allow;
 
@@ -180,6 +190,53 @@ static void close_ring(struct uring *u)
 	u->enabled = false;
 }
 
+static uint64_t pieces_of(const struct iovec *range)
+{
+	return (range->iov_len + PIECE - 1) / PIECE;
+}
+
+static int register_memory(struct uring *u)
+{
+	struct iovec *pieces, *p;
+	uint64_t n = 0;
+	int rc;
+
+	for (unsigned int i = 0; i < u->wired_count; i++)
+		n += pieces_of(&u->wired[i]);
+	if (!n)
+		return 0;
+	p = pieces = calloc(n, sizeof(*pieces));
+	if (!pieces)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < u->wired_count; i++) {
+		const struct iovec *range = &u->wired[i];
+
+		for (uint64_t at = 0; at < range->iov_len; at += PIECE, p++) {
+			p->iov_base = (char *)range->iov_base + at;
+			p->iov_len = MIN(PIECE, range->iov_len - at);
+		}
+	}
+	rc = io_uring_register_buffers(&u->ring, pieces, (unsigned int)n);
+	free(pieces);
+	return rc;
+}
+
+int worker_uring_piece(const struct iovec *ranges, unsigned int n, const void *base, uint64_t len)
+{
+	uint64_t first = 0;
+
+	for (unsigned int i = 0; i < n; i++) {
+		const struct iovec *range = &ranges[i];
+		uint64_t at = (uintptr_t)base - (uintptr_t)range->iov_base;
+
+		if (at < range->iov_len && len && len <= range->iov_len - at &&
+		    at / PIECE == (at + len - 1) / PIECE)
+			return (int)(first + at / PIECE);
+		first += pieces_of(range);
+	}
+	return -1;
+}
+
 static int open_ring(struct uring *u, struct err *err)
 {
 	int files[EVENT_SLOT + 1], rc;
@@ -198,7 +255,15 @@ static int open_ring(struct uring *u, struct err *err)
 		close_ring(u);
 		return refused(rc, err);
 	}
-	return 0;
+	rc = register_memory(u);
+	if (!rc)
+		return 0;
+	close_ring(u);
+	if (rc == -ENOMEM)
+		return err_set(err, ENOMEM,
+			       "cannot wire memory: the limit is too low, or the host is short of "
+			       "it; raise RLIMIT_MEMLOCK ('ulimit -l'), for each worker once");
+	return err_sys(err, -rc, "cannot wire memory");
 }
 
 /* The calling thread's from here on. */
@@ -245,6 +310,31 @@ static void seal(struct io_uring_sqe *sqe, uint64_t tag)
 {
 	sqe->flags = IOSQE_FIXED_FILE;
 	sqe->user_data = tag;
+}
+
+/* A transfer to or from wired memory; false if @io is none. */
+static bool prepare_wired(const struct uring *u, struct io_uring_sqe *sqe, const struct io *io)
+{
+	struct iovec one = {.iov_base = io->buf, .iov_len = io->len};
+	int piece;
+
+	if (!u->wired_count || io->op > IO_OP_WRITEV)
+		return false;
+	if (io->op == IO_OP_READV || io->op == IO_OP_WRITEV) {
+		if (io->len != 1)
+			return false;
+		one = *(const struct iovec *)io->buf;
+	}
+	piece = worker_uring_piece(u->wired, u->wired_count, one.iov_base, one.iov_len);
+	if (piece < 0)
+		return false;
+	if (io->op == IO_OP_READ || io->op == IO_OP_READV)
+		io_uring_prep_read_fixed(sqe, io->slot, one.iov_base, (unsigned int)one.iov_len,
+					 io->offset, piece);
+	else
+		io_uring_prep_write_fixed(sqe, io->slot, one.iov_base, (unsigned int)one.iov_len,
+					  io->offset, piece);
+	return true;
 }
 
 static void prepare(struct io_uring_sqe *sqe, const struct io *io)
@@ -341,7 +431,7 @@ static void fill(struct uring *u)
 		io->state = IO_FLIGHT;
 		if (io->mark == MARK_WAIT)
 			prepare_wait(sqe, io);
-		else
+		else if (!prepare_wired(u, sqe, io))
 			prepare(sqe, io);
 		seal(sqe, (uintptr_t)io);
 		u->inflight++;
@@ -482,6 +572,29 @@ static int uring_set_file(struct worker *w, int slot, int fd)
 	return rc < 0 ? rc : 0;
 }
 
+static int uring_wire(struct worker *w, const struct iovec *memory, unsigned int n, struct err *err)
+{
+	struct uring *u = uring_of(w);
+	struct iovec *copy = calloc(n + 1, sizeof(*copy));
+	int rc;
+
+	if (!copy)
+		return err_sys(err, ENOMEM, "worker %s", w->name);
+	for (unsigned int i = 0; i < n; i++)
+		copy[i] = memory[i];
+	free(u->wired);
+	u->wired = copy;
+	u->wired_count = n;
+	/* At rest a ring holds nothing, and one that is enabled takes no more memory. */
+	close_ring(u);
+	rc = open_ring(u, err);
+	if (rc) {
+		u->wired_count = 0;
+		err_prefix(err, "worker %s", w->name);
+	}
+	return rc;
+}
+
 /*
  * Whether the kernel leaves a read of @fd to a thread: it has no result then when it has been
  * taken. A ring of its own is asked, as the worker's may be another thread's, or not be enabled
@@ -524,6 +637,7 @@ static void uring_destroy(struct worker *w)
 	close_ring(u);
 	if (u->event >= 0)
 		close(u->event);
+	free(u->wired);
 	worker_fini(w);
 	free(u);
 }
@@ -538,6 +652,7 @@ int worker_uring_create(struct worker **w, const char *name, struct err *err)
 		.turn = uring_turn,
 		.wake = uring_wake,
 		.set_file = uring_set_file,
+		.wire = uring_wire,
 		.hands_on = uring_hands_on,
 		.now = uring_now,
 	};

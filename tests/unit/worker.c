@@ -329,6 +329,123 @@ static void test_fallocate(struct worker *w)
 	close(fd);
 }
 
+#define WIRED 16384
+
+/* Transfers within wired memory, across its bounds and beside it. */
+static void test_wired(struct worker *w)
+{
+	char *memory =
+		mmap(NULL, 2 * WIRED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct iovec wired[] = {{memory, WIRED / 2}, {memory + WIRED / 2, WIRED / 2}}, iov;
+	int fd = disk_file(), slot = add(w, fd);
+	struct op op = op_new();
+	struct err err = {0};
+
+	assert_true(memory != MAP_FAILED);
+	if (worker_wire(w, wired, ARRAY_SIZE(wired), &err))
+		fail_msg("%s", err.text);
+	for (unsigned int i = 0; i < WIRED; i++)
+		memory[i] = (char)(i % 251);
+	for (unsigned int at = 0; at < 2 * WIRED; at += 2048) {
+		unsigned int n = MIN(4096U, 2 * WIRED - at);
+
+		io_write(w, &op.io, slot, memory + at, n, at);
+		assert_int_equal(finish(w, &op), n);
+	}
+	memset(memory, 0, WIRED);
+	iov = (struct iovec){memory + 1000, 3000};
+	io_readv(w, &op.io, slot, &iov, 1, 1000);
+	assert_int_equal(finish(w, &op), 3000);
+	io_read(w, &op.io, slot, memory + WIRED / 2 - 512, 1024, WIRED / 2 - 512);
+	assert_int_equal(finish(w, &op), 1024);
+	iov = (struct iovec){memory + WIRED, WIRED};
+	io_readv(w, &op.io, slot, &iov, 1, 0);
+	assert_int_equal(finish(w, &op), WIRED);
+	for (unsigned int i = 0; i < WIRED; i++) {
+		bool read =
+			(i >= 1000 && i < 4000) || (i >= WIRED / 2 - 512 && i < WIRED / 2 + 512);
+
+		assert_int_equal(memory[i], read ? (char)(i % 251) : 0);
+		assert_int_equal(memory[WIRED + i], (char)(i % 251));
+	}
+	/* None any more. */
+	assert_int_equal(worker_wire(w, NULL, 0, &err), 0);
+	munmap(memory, WIRED);
+	io_read(w, &op.io, slot, memory + WIRED, 16, 0);
+	assert_int_equal(finish(w, &op), 16);
+	munmap(memory + WIRED, WIRED);
+	close(fd);
+}
+
+static void *at(uint64_t address)
+{
+	return (void *)(uintptr_t)address; /* NOLINT(performance-no-int-to-ptr) */
+}
+
+static void test_pieces(void **state)
+{
+	const struct iovec r[] = {{at(GIB(4)), GIB(2) + 4096}, {at(GIB(16)), GIB(1)}};
+
+	(void)state;
+	assert_int_equal(worker_uring_piece(r, 0, at(GIB(4)), 1), -1);
+	assert_int_equal(worker_uring_piece(r, 2, at(GIB(4)), 1), 0);
+	assert_int_equal(worker_uring_piece(r, 2, at(GIB(4)), 0), -1);
+	assert_int_equal(worker_uring_piece(r, 2, at(GIB(4) - 1), 2), -1);
+	assert_int_equal(worker_uring_piece(r, 2, at(GIB(5) - 1), 1), 0);
+	assert_int_equal(worker_uring_piece(r, 2, at(GIB(5) - 1), 2), -1);
+	assert_int_equal(worker_uring_piece(r, 2, at(GIB(5)), GIB(1)), 1);
+	assert_int_equal(worker_uring_piece(r, 2, at(GIB(6)), 4096), 2);
+	assert_int_equal(worker_uring_piece(r, 2, at(GIB(6)), 4097), -1);
+	assert_int_equal(worker_uring_piece(r, 2, at(GIB(16)), GIB(1)), 3);
+	assert_int_equal(worker_uring_piece(r, 2, at(GIB(16)), GIB(1) + 1), -1);
+	assert_int_equal(worker_uring_piece(r, 2, at(GIB(17)), 1), -1);
+	assert_int_equal(worker_uring_piece(r, 2, at(GIB(16)), UINT64_MAX), -1);
+}
+
+/* A process that may not wire memory, without the privilege to do so anyway. */
+static void wire_without_limit(void)
+{
+	static char memory[1 << 20] __attribute__((aligned(4096)));
+	struct iovec range = {memory, sizeof(memory)};
+	/* Newer kernels count rings as well. */
+	struct rlimit limit = {sizeof(memory) / 2, sizeof(memory) / 2};
+	struct err err = {0};
+	struct op op = op_new();
+	struct worker *w;
+	int fd = temporary_file();
+
+	if (setrlimit(RLIMIT_MEMLOCK, &limit) || (!getuid() && setresuid(65534, 65534, 65534)))
+		_exit(2);
+	if (worker_create(&w, "limited", &err))
+		_exit(3);
+	if (worker_wire(w, &range, 1, &err) != -ENOMEM || !strstr(err.text, "RLIMIT_MEMLOCK"))
+		_exit(4);
+	/* It works without. */
+	io_write(w, &op.io, add(w, fd), memory, 10, 0);
+	if (finish(w, &op) != 10)
+		_exit(5);
+	worker_destroy(w);
+	limit.rlim_cur = limit.rlim_max = 0;
+	if (setrlimit(RLIMIT_MEMLOCK, &limit) || worker_create(&w, "limited", &err))
+		_exit(6);
+	worker_destroy(w);
+	_exit(0);
+}
+
+static void test_wire_limit(struct worker *w)
+{
+	pid_t pid = fork();
+	int status;
+
+	(void)w;
+	assert_true(pid >= 0);
+	if (!pid)
+		wire_without_limit();
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void test_poll(struct worker *w)
 {
 	struct op in = op_new(), out = op_new();
@@ -1283,6 +1400,8 @@ static void test_probe(void **state)
 	assert_non_null(strstr(err.text, "kernel.io_uring_group"));
 	assert_int_equal(worker_uring_refused(EPERM, 0, &err), -EPERM);
 	assert_non_null(strstr(err.text, "seccomp"));
+	assert_int_equal(worker_uring_refused(ENOMEM, 0, &err), -ENOMEM);
+	assert_non_null(strstr(err.text, "RLIMIT_MEMLOCK"));
 	assert_int_equal(worker_uring_refused(EMFILE, 0, &err), -EMFILE);
 	assert_non_null(strstr(err.text, "Too many open files"));
 	if (!rc)
@@ -1318,6 +1437,9 @@ int main(void)
 		EVERYWHERE(test_full_terminal),
 		EVERYWHERE(test_slots),
 		EVERYWHERE(test_restart_in_completion),
+		AT_REST(test_wired),
+		ON(on_uring, test_wire_limit),
+		cmocka_unit_test(test_pieces),
 		AT_REST(test_posts),
 		AT_REST(test_deferrals),
 		AT_REST(test_deferrals_at_stop),
