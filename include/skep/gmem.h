@@ -85,6 +85,17 @@ int gmem_fill(struct gmem *mem, uint64_t gpa, uint8_t byte, uint64_t len);
 int gmem_iov(const struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *iov,
 	     unsigned int room);
 
+/* The gpa of what lies at @hva in the host; false when that is not RAM. */
+bool gmem_gpa(const struct gmem *mem, const void *hva, uint64_t *gpa);
+
+/*
+ * Gives the host pages that lie wholly in [gpa, gpa + len) back to the host: they read as zeroes,
+ * and take memory again when they are used. What is less than a page stays, so of huge pages most
+ * requests give back nothing. -EFAULT outside RAM, -EPERM for memory that is wired, or what the
+ * host says. Whoever has the pages in use loses what is in them, but not the pages.
+ */
+int gmem_discard(struct gmem *mem, uint64_t gpa, uint64_t len);
+
 /* Bytes of guest RAM that the host holds in memory at this moment, for reports. */
 uint64_t gmem_resident(const struct gmem *mem);
 

@@ -27,7 +27,9 @@ struct reservation {
 };
 
 struct gmem {
-	int fd; /* the file of all regions, or -1 */
+	int fd;        /* the file of all regions, or -1 */
+	uint64_t page; /* of the host */
+	bool wired;
 	unsigned int count;
 	struct gmem_region regions[GMEM_REGIONS_MAX];
 	struct reservation reserved[GMEM_REGIONS_MAX];
@@ -302,6 +304,8 @@ int gmem_create(struct gmem **mem, const struct gmem_options *options, struct er
 	if (!m)
 		return err_sys(err, ENOMEM, "guest memory");
 	m->fd = -1;
+	m->page = page_size(options);
+	m->wired = options->wired;
 	ret = create(m, options, err);
 	if (ret) {
 		gmem_destroy(m);
@@ -412,6 +416,50 @@ int gmem_fill(struct gmem *mem, uint64_t gpa, uint8_t byte, uint64_t len)
 	for (int i = 0; i < n; i++)
 		memset(iov[i].iov_base, byte, iov[i].iov_len);
 	return MIN(n, 0);
+}
+
+bool gmem_gpa(const struct gmem *mem, const void *hva, uint64_t *gpa)
+{
+	for (unsigned int i = 0; i < mem->count; i++) {
+		const struct gmem_region *r = &mem->regions[i];
+		uint64_t at = (uint64_t)((uintptr_t)hva - (uintptr_t)r->hva);
+
+		if (at < r->size) {
+			*gpa = r->gpa + at;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Whole pages of one region. */
+static int give_back(const struct gmem_region *r, uint64_t at, uint64_t len)
+{
+	const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	int ret = r->fd < 0 ? madvise((char *)r->hva + at, len, MADV_DONTNEED)
+			    : fallocate(r->fd, hole, (off_t)(r->fd_offset + at), (off_t)len);
+
+	return ret ? -errno : 0;
+}
+
+int gmem_discard(struct gmem *mem, uint64_t gpa, uint64_t len)
+{
+	struct iovec iov[GMEM_REGIONS_MAX];
+	int n = gmem_iov(mem, gpa, len, iov, GMEM_REGIONS_MAX), ret = 0;
+
+	if (n < 0)
+		return n;
+	if (mem->wired)
+		return -EPERM;
+	for (int i = 0; !ret && i < n; gpa += iov[i++].iov_len) {
+		const struct gmem_region *r = region_at(mem, gpa);
+		uint64_t at = align_up(gpa - r->gpa, mem->page);
+		uint64_t end = align_down(gpa - r->gpa + iov[i].iov_len, mem->page);
+
+		if (at < end)
+			ret = give_back(r, at, end - at);
+	}
+	return ret;
 }
 
 uint64_t gmem_resident(const struct gmem *mem)

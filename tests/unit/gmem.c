@@ -503,6 +503,89 @@ static void memory_may_be_wired(void **state)
 	gmem_destroy(m);
 }
 
+static void assert_given_back(const char *options)
+{
+	struct gmem *m = make_or_skip(options);
+	uint64_t before;
+	uint8_t byte;
+
+	assert_int_equal(gmem_fill(m, MIB(2), 0xa5, MIB(4)), 0);
+	before = gmem_resident(m);
+	/* Pages wholly within; what is around them stays. */
+	assert_int_equal(gmem_discard(m, MIB(2) + 4095, MIB(1) + 2), 0);
+	assert_int_equal(before - gmem_resident(m), MIB(1));
+	assert_int_equal(gmem_read(m, MIB(2) + 4095, &byte, 1), 0);
+	assert_int_equal(byte, 0xa5);
+	assert_int_equal(gmem_read(m, MIB(2) + 4096, &byte, 1), 0);
+	assert_int_equal(byte, 0);
+	assert_int_equal(gmem_read(m, MIB(3) + 4096, &byte, 1), 0);
+	assert_int_equal(byte, 0xa5);
+	/* Less than a page is nothing. */
+	before = gmem_resident(m);
+	assert_int_equal(gmem_discard(m, MIB(4) + 1, 8190), 0);
+	assert_int_equal(gmem_discard(m, MIB(4), 0), 0);
+	assert_int_equal(gmem_resident(m), before);
+	/* Nothing by halves. */
+	assert_int_equal(gmem_discard(m, MIB(5), MIB(3) + 1), -EFAULT);
+	assert_int_equal(gmem_discard(m, UINT64_MAX - 4095, 8192), -EFAULT);
+	assert_int_equal(gmem_resident(m), before);
+	/* What was given back can be used again. */
+	assert_int_equal(gmem_fill(m, MIB(2), 1, MIB(2)), 0);
+	gmem_destroy(m);
+}
+
+static void memory_is_discarded(void **state)
+{
+	(void)state;
+	assert_given_back("8M");
+	assert_given_back("8M,shared=on");
+	assert_given_back("8M,merge=on");
+}
+
+static void discarding_crosses_the_hole(void **state)
+{
+	struct gmem *m = make(GMEM_HOLE_START + MIB(4));
+
+	(void)state;
+	assert_int_equal(gmem_fill(m, GMEM_HOLE_END, 1, MIB(4)), 0);
+	/* RAM ends where the hole begins. */
+	assert_int_equal(gmem_discard(m, GMEM_HOLE_START - MIB(1), MIB(2)), -EFAULT);
+	assert_int_equal(gmem_discard(m, GMEM_HOLE_END, MIB(4)), 0);
+	assert_int_equal(gmem_resident(m), 0);
+	gmem_destroy(m);
+}
+
+static void wired_memory_stays(void **state)
+{
+	struct gmem *m = make_or_skip("4M,wired=on");
+	uint8_t byte;
+
+	(void)state;
+	assert_int_equal(gmem_fill(m, 0, 7, MIB(1)), 0);
+	assert_int_equal(gmem_discard(m, 0, MIB(1)), -EPERM);
+	assert_int_equal(gmem_read(m, 0, &byte, 1), 0);
+	assert_int_equal(byte, 7);
+	gmem_destroy(m);
+}
+
+static void the_way_back_from_the_host(void **state)
+{
+	struct gmem *m = make(GMEM_HOLE_START + MIB(4));
+	const struct gmem_region *r;
+	uint64_t gpa;
+
+	(void)state;
+	assert_int_equal(gmem_regions(m, &r), 2);
+	assert_true(gmem_gpa(m, (char *)r[0].hva + 5, &gpa));
+	assert_int_equal(gpa, 5);
+	assert_true(gmem_gpa(m, (char *)r[1].hva + MIB(4) - 1, &gpa));
+	assert_int_equal(gpa, GMEM_HOLE_END + MIB(4) - 1);
+	assert_false(gmem_gpa(m, (char *)r[1].hva + MIB(4), &gpa));
+	assert_false(gmem_gpa(m, (char *)r[0].hva - 1, &gpa));
+	assert_false(gmem_gpa(m, NULL, &gpa));
+	gmem_destroy(m);
+}
+
 /* In a process of its own, which has given away the right to lock what it likes. */
 static void there_is_a_limit_to_wiring(void **state)
 {
@@ -568,6 +651,11 @@ static void memory_may_be_huge_pages(void **state)
 	assert_shared(m);
 	gmem_regions(m, &r);
 	assert_int_equal((uintptr_t)r[0].hva % MIB(2), 0);
+	assert_int_equal(gmem_fill(m, 0, 1, MIB(8)), 0);
+	assert_int_equal(gmem_discard(m, 4096, MIB(2)), 0);
+	assert_true(gmem_resident(m) == MIB(8));
+	assert_int_equal(gmem_discard(m, 4096, MIB(4)), 0);
+	assert_true(gmem_resident(m) == MIB(6));
 	gmem_destroy(m);
 	m = make_or_skip("8M,hugepages=2M,prealloc=on,wired=on");
 	assert_true(gmem_resident(m) == MIB(8));
@@ -620,6 +708,10 @@ int main(void)
 		cmocka_unit_test(memory_may_be_shared),
 		cmocka_unit_test(memory_may_be_taken_in_advance),
 		cmocka_unit_test(memory_may_be_wired),
+		cmocka_unit_test(memory_is_discarded),
+		cmocka_unit_test(discarding_crosses_the_hole),
+		cmocka_unit_test(wired_memory_stays),
+		cmocka_unit_test(the_way_back_from_the_host),
 		cmocka_unit_test(there_is_a_limit_to_wiring),
 		cmocka_unit_test(memory_may_be_merged),
 		cmocka_unit_test(memory_may_be_huge_pages),
