@@ -11,6 +11,11 @@
  * Input: the control worker reads from the host only while the device has room, and calls
  * ops->input with the device's lock held.
  *
+ * A device whose queues have a worker of their own, as a virtio device, opens its channels as
+ *ports: all of the above is done by that worker, without the device's lock. The device puts as much
+ *as there is room for and hears when there is room again, so nobody waits; and a port may be
+ *lossless.
+ *
  * Backends, by the text that names them:
  *	stdio		standard input and output; the terminal is raw while the channel is open
  *	pty		a new pseudo-terminal, whose name is logged
@@ -34,6 +39,7 @@ struct chan;
 struct device;
 struct err;
 struct machine;
+struct worker;
 
 struct chan_ops {
 	/*
@@ -53,14 +59,53 @@ struct chan_ops {
 int chan_open(struct chan **c, struct device *dev, const char *spec, const struct chan_ops *ops,
 	      struct err *err);
 
+/* Of a port; on its worker, without the device's lock, unless they say otherwise. */
+struct chan_port_ops {
+	/* As chan_ops.input. Breaks are not passed on. */
+	size_t (*input)(void *port, const uint8_t *data, size_t len);
+	/* There is room behind a chan_offer() that did not take everything. */
+	void (*room)(void *port);
+	/* A client has come to the socket, or left it. May be NULL. */
+	void (*connected)(void *port, bool there);
+	/* The terminal has another size. Control thread, device's lock held. May be NULL. */
+	void (*resized)(void *port, unsigned int cols, unsigned int rows);
+	/*
+	 * Nothing is dropped for want of a reader, however long that lasts, and what a client sent
+	 * before it left is offered until it was taken; the next client waits meanwhile.
+	 */
+	bool lossless;
+};
+
+/*
+ * As chan_open(), for a port of @dev that is served by @w, which does not run yet; @port goes to
+ * @ops.
+ */
+int chan_open_port(struct chan **c, struct device *dev, struct worker *w, const char *spec,
+		   const struct chan_port_ops *ops, void *port, struct err *err);
+
+/*
+ * Queues as many of the bytes as there is room for, and returns how many; ops->room() follows when
+ * those are not all. A port that is not lossless takes everything while its reader is stalled.
+ */
+size_t chan_offer(struct chan *c, const uint8_t *data, size_t len);
+
+/* Of a port: whether anybody may be at the host's end. On its worker, or before that runs. */
+bool chan_connected(const struct chan *c);
+
+/* The size of the terminal that the channel has its input from; false: it is none, or says none.
+ * Control thread. */
+bool chan_window(const struct chan *c, unsigned int *cols, unsigned int *rows);
+/* The process was told that its terminal has another size (SIGWINCH). Control thread. */
+void chan_window_changed(struct machine *m);
+
 /*
  * Writes out what is queued (waiting a bounded time for a reader that makes no progress), logs the
- * totals of what was lost, if any, and gives everything back. NULL is allowed. Control thread, no
- * vCPU runs.
+ * totals of what was lost, if any, and gives everything back. NULL is allowed. Control thread; no
+ * vCPU runs, and a port's worker does not.
  */
 void chan_close(struct chan *c);
 
-/* Queues bytes. vCPU thread, device's lock held; never waits. */
+/* Queues bytes. vCPU thread, device's lock held, or a port's worker; never waits. */
 void chan_put(struct chan *c, const uint8_t *data, size_t len);
 
 /* Waits for room in the queue: from bus_ops.settle, no lock held. */
@@ -72,7 +117,7 @@ void chan_settle(struct chan *c);
  */
 void chan_hurry(struct machine *m, bool on);
 
-/* The device has room for input again. Device's lock held. */
+/* The device has room for input again. Device's lock held; for a port, on its worker. */
 void chan_want_input(struct chan *c);
 
 struct chan_totals {

@@ -12,8 +12,8 @@
  * Input. The buffer holds what the device had no room for. A file or socket is read only when that
  * is nothing. A terminal is read on, so that Ctrl-a x works in front of a guest that does not read.
  *
- * vCPU threads use what is under chan.lock, a leaf; the rest is the control thread's. Nothing is
- * posted or logged under a lock of ours.
+ * vCPU threads use what is under chan.lock, a leaf; the rest is the control thread's, or that of a
+ * port's worker. Nothing is posted or logged under a lock of ours.
  */
 #include <errno.h>
 #include <poll.h>
@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -104,17 +105,9 @@ static bool can_say(const struct chan *c)
 	return poll(&p, 1, 0) > 0;
 }
 
-void chan_settle(struct chan *c)
+static void tell_stalled(const struct chan *c, bool reader)
 {
-	bool stalled, reader;
-
-	if (!atomic_load_explicit(&c->crowded, memory_order_relaxed))
-		return;
-	lock_take(&c->lock);
-	stalled = wait_for_room(c);
-	reader = c->reader;
-	lock_drop(&c->lock);
-	if (!stalled || !can_say(c))
+	if (!can_say(c))
 		return;
 	if (reader)
 		log_guest(c->log, LOG_WARN,
@@ -126,6 +119,85 @@ void chan_settle(struct chan *c)
 			  "%s: nobody is connected to %s and the queue is full; output is dropped "
 			  "until somebody is",
 			  c->dev->id, c->what);
+}
+
+void chan_settle(struct chan *c)
+{
+	bool stalled, reader;
+
+	if (!atomic_load_explicit(&c->crowded, memory_order_relaxed))
+		return;
+	lock_take(&c->lock);
+	stalled = wait_for_room(c);
+	reader = c->reader;
+	lock_drop(&c->lock);
+	if (stalled)
+		tell_stalled(c, reader);
+}
+
+/* Output: a port's side */
+
+static void watch_reader(struct chan *c)
+{
+	uint64_t wait;
+
+	lock_take(&c->lock);
+	c->stall_progress = c->progress;
+	wait = c->reader ? STALL_AFTER : 0;
+	lock_drop(&c->lock);
+	io_timeout(c->worker, &c->stall_io, clock_now() + wait);
+}
+
+static void stall_done(struct io *io, int result)
+{
+	struct chan *c = container_of(io, struct chan, stall_io);
+	bool reader;
+
+	if (c->closing || !c->wanted || result != -ETIME)
+		return;
+	lock_take(&c->lock);
+	reader = c->reader;
+	c->stalled = c->progress == c->stall_progress;
+	lock_drop(&c->lock);
+	if (!c->stalled) {
+		watch_reader(c);
+		return;
+	}
+	tell_stalled(c, reader);
+	c->wanted = false;
+	c->port_ops->room(c->port);
+}
+
+size_t chan_offer(struct chan *c, const uint8_t *data, size_t len)
+{
+	size_t n = len;
+
+	lock_take(&c->lock);
+	if (!c->dead && !c->stalled)
+		n = c->out_tail < CHAN_CROWDED ? MIN(len, CHAN_CROWDED - c->out_tail) : 0;
+	lock_drop(&c->lock);
+	if (n)
+		chan_put(c, data, n);
+	c->wanted = n < len;
+	if (c->wanted && !c->lossless && !io_pending(&c->stall_io))
+		watch_reader(c);
+	return n;
+}
+
+/* Behind a write, whatever became of it. */
+static void tell_room(struct chan *c)
+{
+	bool room;
+
+	if (!c->wanted)
+		return;
+	lock_take(&c->lock);
+	room = c->dead || c->out_tail < CHAN_CROWDED;
+	lock_drop(&c->lock);
+	if (!room)
+		return;
+	c->wanted = false;
+	c->port_ops->room(c->port);
 }
 
 void chan_hurry(struct machine *m, bool on)
@@ -231,6 +303,7 @@ static void out_done(struct io *io, int result)
 	out_result(c, result);
 	chan_out_next(c, false);
 	chan_host_check(c);
+	tell_room(c);
 }
 
 void chan_out_next(struct chan *c, bool now)
@@ -245,7 +318,7 @@ void chan_out_next(struct chan *c, bool now)
 	queued = c->out_tail - head;
 	if (!queued)
 		c->out_state = OUT_IDLE;
-	else if (!c->reader || now || queued >= BATCH_BYTES)
+	else if (!c->reader || now || c->lossless || queued >= BATCH_BYTES)
 		c->out_state = OUT_BUSY;
 	else
 		c->out_state = OUT_DELAY;
@@ -299,8 +372,10 @@ static void help(const struct chan *c)
 		  "Ctrl-a a sends Ctrl-a, Ctrl-a h shows this");
 }
 
-static void toggle_pause(const struct chan *c)
+/* Pausing is the control thread's, whoever reads the terminal. */
+static void toggle_pause(struct post *post)
 {
+	const struct chan *c = container_of(post, struct chan, pause_post);
 	struct machine *m = c->dev->machine;
 
 	answer(c, m->toggle_pause(m) ? "paused; Ctrl-a p goes on" : "going on");
@@ -323,7 +398,7 @@ static bool escaped(struct chan *c, uint8_t *byte, size_t at)
 		machine_end(c->dev->machine, END_USER, 0, "ended by Ctrl-a x");
 		return false;
 	case 'p':
-		toggle_pause(c);
+		worker_post(c->dev->machine->control, &c->pause_post);
 		return false;
 	case 'h':
 	case '?':
@@ -357,28 +432,35 @@ static size_t take_escapes(struct chan *c, size_t len)
 	return n;
 }
 
+static size_t give(struct chan *c, const uint8_t *data, size_t len)
+{
+	return c->ops ? c->ops->input(c->dev, data, len) : c->port_ops->input(c->port, data, len);
+}
+
 /* Offers the device what is there, with a break in its place. */
 static void offer(struct chan *c)
 {
 	struct device *dev = c->dev;
 	size_t until, taken;
 
-	device_lock(dev);
+	if (c->ops)
+		device_lock(dev);
 	for (;;) {
 		until = MIN(c->in_len, c->in_break);
 		if (c->in_at < until) {
-			taken = c->ops->input(dev, c->in_buf + c->in_at, until - c->in_at);
+			taken = give(c, c->in_buf + c->in_at, until - c->in_at);
 			bug_on(taken > until - c->in_at);
 			c->in_at += taken;
 		}
 		if (c->in_at != c->in_break)
 			break;
 		c->in_break = SIZE_MAX;
-		if (c->ops->input_break)
+		if (c->ops && c->ops->input_break)
 			c->ops->input_break(dev);
 	}
 	c->in_blocked = c->in_at < c->in_len;
-	device_unlock(dev);
+	if (c->ops)
+		device_unlock(dev);
 }
 
 /* Starts at the front again; no read is under way. */
@@ -439,6 +521,7 @@ static void in_posted(struct post *post)
 
 	offer(c);
 	chan_in_next(c);
+	chan_host_check(c);
 }
 
 void chan_want_input(struct chan *c)
@@ -451,19 +534,17 @@ void chan_want_input(struct chan *c)
 
 /* Opening and closing */
 
-int chan_open(struct chan **cp, struct device *dev, const char *spec, const struct chan_ops *ops,
-	      struct err *err)
+static struct chan *new_chan(struct device *dev, struct worker *w, struct err *err)
 {
 	struct chan *c = calloc(1, sizeof(*c));
-	int ret;
 
-	*cp = NULL;
-	if (!c)
-		return err_sys(err, ENOMEM, "console of %s", dev->id);
+	if (!c) {
+		err_sys(err, ENOMEM, "console of %s", dev->id);
+		return NULL;
+	}
 	c->dev = dev;
-	c->worker = dev->machine->control;
+	c->worker = w;
 	c->log = dev->machine->log;
-	c->ops = ops;
 	c->in.fd = c->out.fd = c->listener.fd = c->slave = -1;
 	c->write_max = KIB(64);
 	c->in_break = SIZE_MAX;
@@ -472,9 +553,19 @@ int chan_open(struct chan **cp, struct device *dev, const char *spec, const stru
 	c->in_io.done = in_done;
 	c->out_post.fn = out_posted;
 	c->in_post.fn = in_posted;
+	c->pause_post.fn = toggle_pause;
+	c->stall_io.done = stall_done;
 	c->dead = true;
 	lock_init(&c->lock, LOCK_LEAF);
 	lock_cond_init(&c->moved);
+	return c;
+}
+
+static int open_chan(struct chan **cp, struct chan *c, const char *spec, struct err *err)
+{
+	struct machine *m = c->dev->machine;
+	int ret;
+
 	ret = chan_host_open(c, spec ? spec : "none", err);
 	if (ret) {
 		chan_close(c);
@@ -488,10 +579,67 @@ int chan_open(struct chan **cp, struct device *dev, const char *spec, const stru
 		signal(SIGXFSZ, SIG_IGN);
 		chan_in_next(c);
 	}
-	c->next = dev->machine->chans;
-	dev->machine->chans = c;
+	c->next = m->chans;
+	m->chans = c;
 	*cp = c;
 	return 0;
+}
+
+int chan_open(struct chan **cp, struct device *dev, const char *spec, const struct chan_ops *ops,
+	      struct err *err)
+{
+	struct chan *c = new_chan(dev, dev->machine->control, err);
+
+	*cp = NULL;
+	if (!c)
+		return -ENOMEM;
+	c->ops = ops;
+	c->has_input = ops->input;
+	return open_chan(cp, c, spec, err);
+}
+
+int chan_open_port(struct chan **cp, struct device *dev, struct worker *w, const char *spec,
+		   const struct chan_port_ops *ops, void *port, struct err *err)
+{
+	struct chan *c = new_chan(dev, w, err);
+
+	*cp = NULL;
+	if (!c)
+		return -ENOMEM;
+	c->port_ops = ops;
+	c->port = port;
+	c->has_input = true;
+	c->lossless = ops->lossless;
+	return open_chan(cp, c, spec, err);
+}
+
+bool chan_connected(const struct chan *c)
+{
+	return chan_host_connected(c);
+}
+
+bool chan_window(const struct chan *c, unsigned int *cols, unsigned int *rows)
+{
+	struct winsize size;
+
+	if (!c->terminal || ioctl(STDIN_FILENO, TIOCGWINSZ, &size) || !size.ws_col || !size.ws_row)
+		return false;
+	*cols = size.ws_col;
+	*rows = size.ws_row;
+	return true;
+}
+
+void chan_window_changed(struct machine *m)
+{
+	unsigned int cols, rows;
+
+	for (struct chan *c = m->chans; c; c = c->next) {
+		if (!c->port_ops || !c->port_ops->resized || !chan_window(c, &cols, &rows))
+			continue;
+		device_lock(c->dev);
+		c->port_ops->resized(c->port, cols, rows);
+		device_unlock(c->dev);
+	}
 }
 
 static void stop(struct chan *c, struct io *io)
@@ -553,6 +701,8 @@ void chan_close(struct chan *c)
 	stop(c, &c->in_io);
 	stop(c, &c->retry_io);
 	stop(c, &c->client_io);
+	stop(c, &c->stall_io);
+	worker_unpost(c->dev->machine->control, &c->pause_post);
 	worker_unpost(c->worker, &c->out_post);
 	worker_unpost(c->worker, &c->in_post);
 	flush(c);

@@ -7,7 +7,7 @@
  * inherited: an inherited terminal or pipe is opened anew, and where that is refused, writes are
  * kept to what a poll promises room for.
  *
- * Control thread.
+ * Control thread, or a port's worker.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -51,7 +51,7 @@ static int add_file(struct chan *c, struct chan_file *f, struct err *err)
 /* @in is the file of @out: pty and unix. */
 static void share_file(struct chan *c)
 {
-	if (!c->ops->input)
+	if (!c->has_input)
 		return;
 	c->in = c->out;
 	c->in.inherited = true;
@@ -141,7 +141,7 @@ static int stdio_input(struct chan *c, struct err *err)
 {
 	int ret = 0;
 
-	if (fcntl(STDIN_FILENO, F_GETFD) < 0 || !c->ops->input)
+	if (fcntl(STDIN_FILENO, F_GETFD) < 0 || !c->has_input)
 		return 0;
 	if (isatty(STDIN_FILENO)) {
 		if (!tty_foreground(STDIN_FILENO)) {
@@ -355,6 +355,12 @@ static int bind_socket(struct chan *c, const struct sockaddr_un *addr, struct er
 	return 0;
 }
 
+static void tell_client(const struct chan *c, bool there)
+{
+	if (c->port_ops && c->port_ops->connected)
+		c->port_ops->connected(c->port, there);
+}
+
 static void accept_next(struct chan *c)
 {
 	io_accept(c->worker, &c->client_io, c->listener.slot);
@@ -438,17 +444,21 @@ static void client_accepted(struct io *io, int result)
 	io->done = client_hung_up;
 	io_poll(c->worker, io, c->out.slot, POLLHUP);
 	chan_set_reader(c, true);
+	tell_client(c, true);
 	chan_in_next(c);
 	chan_out_next(c, true);
 }
 
 /*
  * A client that has hung up may have sent something before: it is read as long as the device takes
- * it. Then what is still under way is called off, and the next client may come.
+ * it, and from a lossless port to its end. Then what is still under way is called off, and the next
+ * client may come.
  */
 static void part_from_client(struct chan *c)
 {
-	if (!c->leaving && c->hung_up && !io_pending(&c->in_io)) {
+	bool read = !io_pending(&c->in_io) && (c->in_ended || !c->lossless);
+
+	if (!c->leaving && c->hung_up && read) {
 		c->leaving = true;
 		chan_set_reader(c, false);
 		io_cancel(c->worker, &c->out_io);
@@ -459,6 +469,7 @@ static void part_from_client(struct chan *c)
 	drop_files(c);
 	c->leaving = false;
 	c->hung_up = false;
+	tell_client(c, false);
 	c->client_io.done = client_accepted;
 	accept_next(c);
 }
@@ -474,6 +485,11 @@ static void close_unix(struct chan *c)
 }
 
 /* All kinds */
+
+bool chan_host_connected(const struct chan *c)
+{
+	return c->kind != CHAN_UNIX || c->out.fd >= 0;
+}
 
 bool chan_host_out_failed(struct chan *c, int errnum)
 {

@@ -42,36 +42,44 @@ struct chan {
 	struct device *dev;
 	struct worker *worker;
 	struct log *log;
-	const struct chan_ops *ops;
+	const struct chan_ops *ops;           /* NULL: a port */
+	const struct chan_port_ops *port_ops; /* NULL: none */
+	void *port;
+	bool has_input; /* somebody wants it */
+	bool lossless;
 	enum chan_kind kind;
 	char *what;       /* the host's end, for sentences */
 	uint8_t *out_buf; /* CHAN_OUT_BYTES, and behind them the input's */
 	uint8_t *in_buf;  /* CHAN_IN_BYTES */
 
-	/* Control thread. */
+	/* Control thread, or a port's worker. */
 	struct chan_file in, out, listener;
 	size_t write_max; /* as much as one write may carry */
 	struct io out_io, delay_io, in_io;
 	struct io client_io; /* unix: a client comes, or goes */
 	struct io retry_io;  /* the host's end is to be tried again */
+	struct io stall_io;  /* port: the reader may be stalled */
 	struct post out_post, in_post;
-	size_t in_flight; /* bytes of the write under way */
-	int failing;      /* errno of the writes that fail at present */
-	size_t in_at;     /* in_buf: offered up to here */
-	size_t in_len;    /* filled up to here */
-	size_t in_break;  /* where in in_buf a break is to be told; SIZE_MAX: nowhere */
-	bool in_ended;    /* no more input from this end */
-	bool terminal;    /* input is a raw terminal: Ctrl-a escapes */
-	bool escape;      /* the last byte of input was Ctrl-a */
-	bool hung_up;     /* unix: the client will read no more */
-	bool leaving;     /* unix: the client is being taken leave of */
+	struct post pause_post;  /* on the control thread */
+	bool wanted;             /* port: it is to hear of room */
+	uint64_t stall_progress; /* port: .progress when @stall_io was started */
+	size_t in_flight;        /* bytes of the write under way */
+	int failing;             /* errno of the writes that fail at present */
+	size_t in_at;            /* in_buf: offered up to here */
+	size_t in_len;           /* filled up to here */
+	size_t in_break;         /* where in in_buf a break is to be told; SIZE_MAX: nowhere */
+	bool in_ended;           /* no more input from this end */
+	bool terminal;           /* input is a raw terminal: Ctrl-a escapes */
+	bool escape;             /* the last byte of input was Ctrl-a */
+	bool hung_up;            /* unix: the client will read no more */
+	bool leaving;            /* unix: the client is being taken leave of */
 	bool closing;
 	int slave;        /* pty: keeps the master from hanging up */
 	char *path;       /* unix: the socket's; pty: the slave's */
 	dev_t socket_dev; /* unix: which file we made */
 	ino_t socket_ino;
 
-	/* Under the device's lock. */
+	/* Under the device's lock; a port's worker. */
 	bool in_blocked; /* the device took less than it was offered */
 
 	struct lock lock;
@@ -89,7 +97,7 @@ struct chan {
 	atomic_bool crowded; /* out_tail is beyond CHAN_CROWDED */
 };
 
-/* chan.c; control thread */
+/* chan.c; the channel's worker: the control thread, or a port's */
 
 /* Starts whatever input or output is possible now. */
 void chan_in_next(struct chan *c);
@@ -97,7 +105,7 @@ void chan_out_next(struct chan *c, bool now);
 /* Says whether anybody may read; without a reader nobody waits and nothing is written. */
 void chan_set_reader(struct chan *c, bool reader);
 
-/* chan_host.c; control thread */
+/* chan_host.c; the same */
 
 int chan_host_open(struct chan *c, const char *spec, struct err *err);
 void chan_host_close(struct chan *c);
@@ -107,6 +115,8 @@ bool chan_host_out_failed(struct chan *c, int errnum);
 void chan_host_in_ended(struct chan *c, int errnum);
 /* An operation is over: parts from a client that has gone, once nothing is under way for it. */
 void chan_host_check(struct chan *c);
+/* See chan_connected(). */
+bool chan_host_connected(const struct chan *c);
 /* Waits, bounded, until what was written has been read, where closing would discard it. */
 void chan_host_linger(struct chan *c);
 

@@ -49,14 +49,26 @@ static void on_timeout(struct io *io, int result)
 			    (unsigned long long)vm->options.timeout);
 }
 
+static void await_signal(struct vm *vm)
+{
+	io_read(vm->machine.control, &vm->signal_io, vm->signals_slot, &vm->signal,
+		sizeof(vm->signal), IO_STREAM);
+}
+
 static void on_signal(struct io *io, int result)
 {
 	struct vm *vm = container_of(io, struct vm, signal_io);
 	unsigned int signo = vm->signal.ssi_signo;
 
-	if (result == sizeof(vm->signal))
+	if (result != sizeof(vm->signal))
+		return;
+	if (signo == SIGWINCH) {
+		chan_window_changed(&vm->machine);
+		await_signal(vm);
+	} else {
 		machine_end(&vm->machine, END_SIGNAL, signo, "signal %u (%s) ended skep", signo,
 			    sigdescr_np((int)signo));
+	}
 }
 
 int vm_take_signals(struct vm *vm, struct err *err)
@@ -68,6 +80,7 @@ int vm_take_signals(struct vm *vm, struct err *err)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGQUIT);
+	sigaddset(&set, SIGWINCH);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	vm->signals = signalfd(-1, &set, SFD_CLOEXEC);
 	if (vm->signals < 0)
@@ -218,8 +231,7 @@ int vm_run(struct vm *vm, struct ending *ending, struct err *err)
 	int ret;
 
 	vm->signal_io.done = on_signal;
-	io_read(control, &vm->signal_io, vm->signals_slot, &vm->signal, sizeof(vm->signal),
-		IO_STREAM);
+	await_signal(vm);
 	vm->watch_io.done = on_watch;
 	vm->timeout_io.done = on_timeout;
 	if (vm->options.timeout)
