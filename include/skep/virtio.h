@@ -114,8 +114,9 @@ struct virtio_data {
 	uint8_t enabled[VIRTIO_QUEUES_MAX];
 	uint8_t status;
 	uint8_t isr;
+	uint8_t config_stale; /* it has changed since the driver last read of it */
 	uint8_t config[VIRTIO_CONFIG_MAX];
-	uint8_t pad[5];
+	uint8_t pad[4];
 };
 extern const struct state_table virtio_data_state;
 
@@ -205,7 +206,8 @@ static inline void *virtio_config(struct virtio *v)
 {
 	return v->data.config;
 }
-/* The device changed it: a new generation, and an interrupt. Device's lock held. */
+/* The device changed it: a new generation when the driver reads of it, and an interrupt now.
+ * Device's lock held. */
 void virtio_config_changed(struct virtio *v);
 
 /* Whether feature @bit was negotiated. While queues run, any thread. */

@@ -70,6 +70,7 @@ static const struct state_field virtio_fields[] = {
 	STATE_ARRAY(struct virtio_data, enabled),
 	STATE_FIELD(struct virtio_data, status),
 	STATE_FIELD(struct virtio_data, isr),
+	STATE_FIELD(struct virtio_data, config_stale),
 	STATE_ARRAY(struct virtio_data, config),
 	STATE_ARRAY(struct virtio_data, pad),
 };
@@ -135,7 +136,7 @@ static void interrupt_config(struct virtio *v)
 
 void virtio_config_changed(struct virtio *v)
 {
-	v->data.generation++;
+	v->data.config_stale = 1;
 	interrupt_config(v);
 }
 
@@ -272,11 +273,15 @@ bool virtio_selected(const struct virtio *v, unsigned int *n)
 	return *n < v->queue_count;
 }
 
+/* What cannot be is not taken, so it is never presented either (4.1.4.3.1). */
 void virtio_set_size(struct virtio *v, uint32_t size)
 {
 	unsigned int n;
 
-	if (virtio_selected(v, &n) && !v->data.enabled[n] && size && size <= v->options.queue_size)
+	if (!virtio_selected(v, &n) || v->data.enabled[n])
+		return;
+	if (size && size <= v->options.queue_size &&
+	    (is_power_of_two(size) || virtio_has(v, VIRTIO_F_RING_PACKED)))
 		v->data.size[n] = (uint16_t)size;
 }
 
@@ -323,10 +328,16 @@ void virtio_reset_queue(struct virtio *v)
 
 /* Configuration */
 
-uint64_t virtio_read_config(const struct virtio *v, uint64_t at, unsigned int size)
+/*
+ * Counting reads that find a change, not changes, keeps a generation of 8 bits from coming round
+ * between two that the driver compares (4.1.4.3.1).
+ */
+uint64_t virtio_read_config(struct virtio *v, uint64_t at, unsigned int size)
 {
 	uint64_t value = 0;
 
+	v->data.generation += v->data.config_stale != 0;
+	v->data.config_stale = 0;
 	if (at < v->config_size)
 		memcpy(&value, v->data.config + at, MIN(size, v->config_size - at));
 	return le64toh(value);

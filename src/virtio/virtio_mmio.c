@@ -79,7 +79,7 @@ static uint32_t read_register(const struct virtio *v, uint64_t at)
 /* Control registers are 32 bits wide (4.2.2.2); other accesses of them have no effect. */
 static uint64_t mmio_read(struct device *dev, uint64_t offset, unsigned int size)
 {
-	const struct virtio *v = virtio_of(dev);
+	struct virtio *v = virtio_of(dev);
 
 	if (offset >= VIRTIO_MMIO_CONFIG)
 		return virtio_read_config(v, offset - VIRTIO_MMIO_CONFIG, size);

@@ -40,6 +40,7 @@ struct toy {
 		bool untake;
 		bool fail; /* start() fails */
 		bool pull; /* takes its chains itself */
+		bool spread;
 	} options;
 	unsigned int starts, stops, cancels, readies, requests, written;
 	unsigned int written_at, written_size;
@@ -60,6 +61,7 @@ static const struct option toy_options[] = {
 	{.name = "untake", .type = OPTION_BOOL, .offset = offsetof(struct toy_options, untake)},
 	{.name = "fail", .type = OPTION_BOOL, .offset = offsetof(struct toy_options, fail)},
 	{.name = "pull", .type = OPTION_BOOL, .offset = offsetof(struct toy_options, pull)},
+	{.name = "spread", .type = OPTION_BOOL, .offset = offsetof(struct toy_options, spread)},
 	OPTION_END,
 };
 
@@ -87,9 +89,10 @@ static void toy_request(struct virtio_request *r)
 	struct toy_request *own = container_of(r, struct toy_request, r);
 	struct toy *t = toy_of(r->queue->virtio);
 
-	t->requests++;
+	__atomic_fetch_add(&t->requests, 1, __ATOMIC_RELAXED);
 	own->canary = ~UINT64_C(0);
-	assert_true(t->virtio.data.status & VIRTIO_CONFIG_S_DRIVER_OK);
+	assert_true(__atomic_load_n(&t->virtio.data.status, __ATOMIC_RELAXED) &
+		    VIRTIO_CONFIG_S_DRIVER_OK);
 	if (t->hook)
 		t->hook(t, r);
 	if (t->options.hold)
@@ -185,6 +188,7 @@ static int toy_create(struct device *dev, struct err *err)
 	struct toy *t = container_of(dev, struct toy, dev);
 
 	t->virtio.queue_count = TOY_QUEUES;
+	t->virtio.spread = t->options.spread;
 	t->virtio.config_size = TOY_CONFIG;
 	t->virtio.offered = VIRTIO_FEATURE(TOY_BIT);
 	for (unsigned int i = 0; i < TOY_CONFIG; i++)
@@ -699,6 +703,9 @@ static void test_queue_registers(void **state)
 	vdriver_set(&b.d, VREG_QUEUE_SIZE, 65);
 	vdriver_set(&b.d, VREG_QUEUE_SIZE, 0);
 	assert_int_equal(toy(&b.d)->virtio.data.size[1], 64);
+	/* 2.7, 2.8: only a packed ring may have any size. */
+	vdriver_set(&b.d, VREG_QUEUE_SIZE, 33);
+	assert_int_equal(toy(&b.d)->virtio.data.size[1], b.d.way.packed ? 33 : 64);
 	vdriver_queue(&b.d, 1, 32, KIB(4));
 	vdriver_set(&b.d, VREG_QUEUE_SIZE, 8);
 	vdriver_set(&b.d, VREG_QUEUE_DESC_LOW, 0x1000);
@@ -803,7 +810,15 @@ static void test_config(void **state)
 	teardown(&b);
 }
 
-/* 4.1.4.3.1, 4.2.2.1: a change shows in the generation, and is told. */
+static void change_config(struct vdriver *d)
+{
+	device_lock(d->dev);
+	((uint8_t *)virtio_config(vdriver_virtio(d)))[0]++;
+	virtio_config_changed(vdriver_virtio(d));
+	device_unlock(d->dev);
+}
+
+/* 4.1.4.3.1, 4.2.2.1: a change between two reads shows in the generation, and each is told. */
 static void test_generation(void **state)
 {
 	struct bench b;
@@ -812,12 +827,14 @@ static void test_generation(void **state)
 	setup(&b, state, "");
 	vdriver_start(&b.d, UINT64_MAX);
 	before = vdriver_get(&b.d, VREG_GENERATION);
+	vdriver_config(&b.d, 0, 4);
 	assert_int_equal(vdriver_get(&b.d, VREG_GENERATION), before);
-	for (unsigned int i = 0; i < 300; i++) {
-		device_lock(b.d.dev);
-		((uint8_t *)virtio_config(vdriver_virtio(&b.d)))[0]++;
-		virtio_config_changed(vdriver_virtio(&b.d));
-		device_unlock(b.d.dev);
+	/* As often as a generation of 8 bits takes to come round. */
+	for (unsigned int i = 0; i < 600; i++) {
+		change_config(&b.d);
+		for (unsigned int n = 0; n < 256 && i == 300; n++)
+			change_config(&b.d);
+		vdriver_config(&b.d, 0, 1);
 		assert_int_not_equal(vdriver_get(&b.d, VREG_GENERATION), before);
 		before = vdriver_get(&b.d, VREG_GENERATION);
 		assert_true(vdriver_config_interrupted(&b.d));
@@ -825,6 +842,7 @@ static void test_generation(void **state)
 	}
 	/* Not by what the driver writes. */
 	vdriver_set_config(&b.d, 4, 4, 1);
+	vdriver_config(&b.d, 4, 4);
 	assert_int_equal(vdriver_get(&b.d, VREG_GENERATION), before);
 	teardown(&b);
 }
@@ -1391,6 +1409,26 @@ static void test_pci_line(void **state)
 	teardown(&b);
 }
 
+/* PCI 3.0, 6.2.2: a function that is not bus master leaves guest memory alone. */
+static void test_pci_not_master(void **state)
+{
+	struct bench b;
+
+	setup(&b, state, "");
+	vdriver_start(&b.d, UINT64_MAX);
+	vdriver_turn(&b.d);
+	space_write(&b, 4, 2, 2);
+	send(&b.d, 0, 1);
+	vdriver_ring_bell(&b.d, 0);
+	vdriver_turn(&b.d);
+	assert_int_equal(toy(&b.d)->requests, 0);
+	space_write(&b, 4, 2, 6);
+	vdriver_ring_bell(&b.d, 0);
+	vdriver_turn(&b.d);
+	assert_int_equal(reap_all(&b.d, 0), 1);
+	teardown(&b);
+}
+
 /* Doorbells follow their BAR. */
 static void test_pci_bar_moves(void **state)
 {
@@ -1543,14 +1581,12 @@ struct stress {
 	atomic_bool end;
 };
 
-static void *change_config(void *arg)
+static void *keep_changing(void *arg)
 {
 	struct stress *s = arg;
 
 	while (!atomic_load(&s->end)) {
-		device_lock(s->b.d.dev);
-		virtio_config_changed(vdriver_virtio(&s->b.d));
-		device_unlock(s->b.d.dev);
+		change_config(&s->b.d);
 		usleep(100);
 	}
 	return NULL;
@@ -1565,46 +1601,60 @@ static void wait_for(struct vdriver *d, unsigned int q, unsigned int n)
 	}
 }
 
+static void load(struct bench *b, unsigned int round)
+{
+	b->m.next = MIB(1);
+	vdriver_start(&b->d, round % 2 ? UINT64_MAX : 0);
+	for (unsigned int i = 0; i < 100; i++) {
+		unsigned int q = i % TOY_QUEUES;
+
+		for (unsigned int n = 0; n <= i % 5; n++)
+			send(&b->d, q, 1);
+		vdriver_kick(&b->d, q);
+		if (i % 4)
+			wait_for(&b->d, q, 1);
+		vdriver_interrupted(&b->d, q);
+	}
+	if (round % 4 == 0) {
+		virtio_quiesce(vdriver_virtio(&b->d));
+		virtio_resume(vdriver_virtio(&b->d));
+	}
+	/* Each was rung for, so each comes; in the other rounds the reset finds some under way. */
+	for (unsigned int q = 0; q < TOY_QUEUES && round % 3; q++)
+		while (vdriver_ring(&b->d, q)->free < 256)
+			wait_for(&b->d, q, 1);
+}
+
 /*
- * With a worker that has a thread: no ring is lost, resets under load come back, and a second
- * thread changes the configuration meanwhile.
+ * With workers that have threads, one for all queues or one each: no ring is lost, resets under
+ * load come back, and a second thread changes the configuration meanwhile.
  */
 static void test_threads(void **state)
 {
+	const char *options[] = {"", "spread=on"};
 	struct machine *machine;
-	struct stress s = {.end = false};
+	struct stress s;
 	pthread_t other;
 	struct err err;
 
 	if (worker_probe(&err))
 		skip();
-	vmachine_init(&s.b.m);
-	machine = &s.b.m.rig.machine;
-	workers_destroy(machine->workers);
-	assert_int_equal(workers_create(&machine->workers, 0, &err), 0);
-	vdriver_create(&s.b.d, &s.b.m, *state, "zz_toy", "");
-	assert_int_equal(workers_start(machine->workers, &err), 0);
-	assert_int_equal(pthread_create(&other, NULL, change_config, &s), 0);
-	for (unsigned int round = 0; round < 20; round++) {
-		s.b.m.next = MIB(1);
-		vdriver_start(&s.b.d, round % 2 ? UINT64_MAX : 0);
-		for (unsigned int i = 0; i < 100; i++) {
-			for (unsigned int n = 0; n <= i % 5; n++)
-				send(&s.b.d, i % TOY_QUEUES, 1);
-			vdriver_kick(&s.b.d, i % TOY_QUEUES);
-			if (i % 3)
-				wait_for(&s.b.d, i % TOY_QUEUES, i % 5 + 1);
-			vdriver_interrupted(&s.b.d, i % TOY_QUEUES);
-		}
-		if (round % 4 == 0) {
-			virtio_quiesce(vdriver_virtio(&s.b.d));
-			virtio_resume(vdriver_virtio(&s.b.d));
-		}
+	for (unsigned int i = 0; i < ARRAY_SIZE(options); i++) {
+		atomic_init(&s.end, false);
+		vmachine_init(&s.b.m);
+		machine = &s.b.m.rig.machine;
+		workers_destroy(machine->workers);
+		assert_int_equal(workers_create(&machine->workers, 0, &err), 0);
+		vdriver_create(&s.b.d, &s.b.m, *state, "zz_toy", options[i]);
+		assert_int_equal(workers_start(machine->workers, &err), 0);
+		assert_int_equal(pthread_create(&other, NULL, keep_changing, &s), 0);
+		for (unsigned int round = 0; round < 10; round++)
+			load(&s.b, round);
+		atomic_store(&s.end, true);
+		pthread_join(other, NULL);
+		workers_stop(machine->workers);
+		teardown(&s.b);
 	}
-	atomic_store(&s.end, true);
-	pthread_join(other, NULL);
-	workers_stop(machine->workers);
-	teardown(&s.b);
 }
 
 #define PCI_TESTS(test)  VDRIVER_TEST(test, 0, "(split)"), VDRIVER_TEST(test, 1, "(packed)")
@@ -1646,6 +1696,7 @@ int main(void)
 		PCI_TESTS(test_pci_vectors),
 		PCI_TESTS(test_pci_masked),
 		PCI_TESTS(test_pci_line),
+		PCI_TESTS(test_pci_not_master),
 		PCI_TESTS(test_pci_bar_moves),
 		PCI_TESTS(test_pci_refused),
 		MMIO_TESTS(test_mmio_registers),
