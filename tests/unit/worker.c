@@ -775,6 +775,42 @@ static void test_restart_in_completion(struct worker *w)
 	close_pipe(fds);
 }
 
+struct stream {
+	struct io io;
+	struct worker *worker;
+	struct op *other;
+	unsigned int rounds;
+	int slot;
+};
+
+static void stream_on(struct io *io, int result)
+{
+	struct stream *s = container_of(io, struct stream, io);
+
+	assert_int_equal(result, 1);
+	assert_in_range(++s->rounds, 1, 100000);
+	if (io_pending(&s->other->io))
+		io_write(s->worker, io, s->slot, "x", 1, 0);
+}
+
+/* Whoever has a transfer ready in each turn does not keep others from theirs. */
+static void test_fairness(struct worker *w)
+{
+	int fd = temporary_file(), fds[2];
+	struct op op = op_new();
+	struct stream s = {.io.done = stream_on, .worker = w, .other = &op, .slot = add(w, fd)};
+	char byte;
+
+	make_pipe(fds);
+	assert_int_equal(write(fds[1], "y", 1), 1);
+	io_read(w, &op.io, add(w, fds[0]), &byte, 1, IO_STREAM);
+	io_write(w, &s.io, s.slot, "x", 1, 0);
+	assert_int_equal(finish(w, &op), 1);
+	io_drain(w, &s.io);
+	close(fd);
+	close_pipe(fds);
+}
+
 struct counter {
 	struct post post;
 	struct worker *worker;
@@ -1443,6 +1479,7 @@ int main(void)
 		EVERYWHERE(test_full_terminal),
 		EVERYWHERE(test_slots),
 		EVERYWHERE(test_restart_in_completion),
+		EVERYWHERE(test_fairness),
 		AT_REST(test_wired),
 		cmocka_unit_test(test_wire_limit),
 		cmocka_unit_test(test_pieces),
