@@ -12,8 +12,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "skep/aml.h"
 #include "skep/bits.h"
 #include "skep/log.h"
 #include "skep/worker_sim.h"
@@ -41,11 +43,16 @@ struct toy {
 		bool fail; /* start() fails */
 		bool pull; /* takes its chains itself */
 		bool spread;
+		bool slow; /* what is called off takes the worker some turns more */
 	} options;
 	unsigned int starts, stops, cancels, readies, requests, written;
 	unsigned int written_at, written_size;
 	struct toy_request *held[TOY_QUEUES * TOY_DEPTH];
 	unsigned int held_count;
+	struct io slow_io;
+	int slow_fd, slow_slot;
+	uint64_t slow_count;
+	unsigned int slow_turns;
 	/* Runs within each request. */
 	void (*hook)(struct toy *t, struct virtio_request *r);
 	void *hook_arg;
@@ -61,6 +68,7 @@ static const struct option toy_options[] = {
 	{.name = "untake", .type = OPTION_BOOL, .offset = offsetof(struct toy_options, untake)},
 	{.name = "fail", .type = OPTION_BOOL, .offset = offsetof(struct toy_options, fail)},
 	{.name = "pull", .type = OPTION_BOOL, .offset = offsetof(struct toy_options, pull)},
+	{.name = "slow", .type = OPTION_BOOL, .offset = offsetof(struct toy_options, slow)},
 	{.name = "spread", .type = OPTION_BOOL, .offset = offsetof(struct toy_options, spread)},
 	OPTION_END,
 };
@@ -121,12 +129,11 @@ static void let_go(struct toy *t, unsigned int n)
 		t->held[i] = t->held[i + n];
 }
 
-static void toy_cancel(struct virtio_queue *q)
+static void give_back(struct virtio_queue *q)
 {
 	struct toy *t = toy_of(q->virtio);
 	unsigned int kept = 0;
 
-	t->cancels++;
 	for (unsigned int i = t->held_count; i-- > 0;) {
 		if (t->held[i]->r.queue != q)
 			continue;
@@ -140,6 +147,37 @@ static void toy_cancel(struct virtio_queue *q)
 		if (t->held[i])
 			t->held[kept++] = t->held[i];
 	t->held_count = kept;
+}
+
+/* Meanwhile the driver goes on ringing. */
+static void toy_slow(struct io *io, int result)
+{
+	struct toy *t = container_of(io, struct toy, slow_io);
+	struct virtio_queue *q = t->held[0]->r.queue;
+
+	assert_int_equal(result, sizeof(t->slow_count));
+	assert_int_equal(write(t->slow_fd, &t->slow_count, sizeof(t->slow_count)), 8);
+	assert_int_equal(write(q->kick_fd, &t->slow_count, sizeof(t->slow_count)), 8);
+	if (--t->slow_turns)
+		io_read(q->worker, io, t->slow_slot, &t->slow_count, sizeof(t->slow_count),
+			IO_STREAM);
+	else
+		give_back(q);
+}
+
+static void toy_cancel(struct virtio_queue *q)
+{
+	struct toy *t = toy_of(q->virtio);
+
+	t->cancels++;
+	assert_null(virtio_take(q));
+	if (!t->options.slow) {
+		give_back(q);
+	} else if (q->inflight) {
+		t->slow_turns = 20;
+		io_read(q->worker, &t->slow_io, t->slow_slot, &t->slow_count, sizeof(t->slow_count),
+			IO_STREAM);
+	}
 }
 
 static int toy_start(struct virtio *v)
@@ -193,12 +231,22 @@ static int toy_create(struct device *dev, struct err *err)
 	t->virtio.offered = VIRTIO_FEATURE(TOY_BIT);
 	for (unsigned int i = 0; i < TOY_CONFIG; i++)
 		((uint8_t *)virtio_config(&t->virtio))[i] = (uint8_t)(0x10 + i);
+	t->slow_io.done = toy_slow;
+	t->slow_fd = t->options.slow ? eventfd(1, EFD_CLOEXEC) : -1;
+	if (t->options.slow)
+		t->slow_slot = worker_add_file(dev->machine->control, t->slow_fd);
 	return virtio_attach(&t->virtio, dev, t->options.pull ? &pulling : &model, err);
 }
 
 static void toy_destroy(struct device *dev)
 {
-	virtio_detach(&container_of(dev, struct toy, dev)->virtio);
+	struct toy *t = container_of(dev, struct toy, dev);
+
+	virtio_detach(&t->virtio);
+	if (!t->options.slow)
+		return;
+	worker_remove_file(dev->machine->control, t->slow_slot);
+	close(t->slow_fd);
 }
 
 DEVICE_CLASS(zz_toy) = {
@@ -563,6 +611,96 @@ static void test_depth(void **state)
 	teardown(&b);
 }
 
+static void count_up(struct virtio_queue *q)
+{
+	toy_of(q->virtio)->written++;
+}
+
+/* A model has work done on a queue's worker, and turns, while the queue runs. */
+static void test_on_queue(void **state)
+{
+	struct virtio_queue *q;
+	struct bench b;
+
+	setup(&b, state, "pull=on");
+	q = &vdriver_virtio(&b.d)->queues[0];
+	virtio_on_queue(q, count_up);
+	virtio_again(q);
+	vdriver_turn(&b.d);
+	assert_int_equal(toy(&b.d)->written, 0);
+	assert_int_equal(toy(&b.d)->readies, 0);
+	vdriver_start(&b.d, UINT64_MAX);
+	vdriver_turn(&b.d);
+	assert_int_equal(toy(&b.d)->readies, TOY_QUEUES);
+	virtio_on_queue(q, count_up);
+	assert_int_equal(toy(&b.d)->written, 1);
+	virtio_again(q);
+	vdriver_turn(&b.d);
+	assert_int_equal(toy(&b.d)->readies, TOY_QUEUES + 1);
+	/* A broken device has no turns, and breaks once. */
+	virtio_break(vdriver_virtio(&b.d), "for the test");
+	assert_true(vdriver_config_interrupted(&b.d));
+	virtio_break(vdriver_virtio(&b.d), "for the test");
+	assert_false(vdriver_config_interrupted(&b.d));
+	virtio_again(q);
+	vdriver_turn(&b.d);
+	assert_int_equal(toy(&b.d)->readies, TOY_QUEUES + 1);
+	vdriver_reset(&b.d);
+	virtio_on_queue(q, count_up);
+	assert_int_equal(toy(&b.d)->written, 1);
+	teardown(&b);
+}
+
+/* Operations of the core's own that the host fails: nothing is lost by that. */
+static void test_host_fails(void **state)
+{
+	struct bench b;
+
+	setup(&b, state, "");
+	vdriver_start(&b.d, 0);
+	for (unsigned int one_in = 4; one_in; one_in--) {
+		worker_sim_fail(vmachine_worker(&b.m), one_in, EIO);
+		for (unsigned int i = 0; i < 50; i++) {
+			send(&b.d, 0, 1);
+			vdriver_kick(&b.d, 0);
+			worker_sim_run(vmachine_worker(&b.m), 60);
+			assert_int_equal(reap_all(&b.d, 0), 1);
+			assert_true(vdriver_interrupted(&b.d, 0));
+		}
+	}
+	worker_sim_fail(vmachine_worker(&b.m), 0, 0);
+	check_echo(&b.d, 0);
+	teardown(&b);
+}
+
+/* A worker that can take no more files, and one that can take just the doorbells. */
+static void test_full_worker(void **state)
+{
+	int slots[WORKER_FILES_MAX + 1], n = 0;
+	struct worker *w;
+	struct bench b;
+
+	vmachine_init(&b.m);
+	w = vmachine_worker(&b.m);
+	while ((slots[n] = worker_add_file(w, STDERR_FILENO)) >= 0)
+		n++;
+	for (int left = 0; left < TOY_QUEUES; left++) {
+		assert_false(vdriver_try(&b.d, &b.m, *state, "zz_toy", ""));
+		assert_non_null(strstr(b.m.rig.err.text, "machine.workers"));
+		worker_remove_file(w, slots[--n]);
+	}
+	vdriver_create(&b.d, &b.m, *state, "zz_toy", "");
+	vdriver_start(&b.d, 0);
+	for (unsigned int i = 0; i < 10; i++) {
+		check_echo(&b.d, i % TOY_QUEUES);
+		assert_true(vdriver_interrupted(&b.d, i % TOY_QUEUES));
+	}
+	vdriver_destroy(&b.d);
+	while (n)
+		worker_remove_file(w, slots[--n]);
+	vmachine_fini(&b.m);
+}
+
 /* Reset, of all and of one */
 
 /* 2.4.1 and the rest: what is in flight is called off, and nothing is written behind a reset. */
@@ -594,6 +732,27 @@ static void test_reset_in_flight(void **state)
 	assert_false(vdriver_interrupted(&b.d, 0));
 	assert_int_equal(vdriver_get(&b.d, VREG_ISR), 0);
 	vdriver_reset(&b.d);
+	toy(&b.d)->options.hold = false;
+	vdriver_start(&b.d, UINT64_MAX);
+	check_echo(&b.d, 0);
+	teardown(&b);
+}
+
+/* A reset waits for what takes time, however much the driver rings. */
+static void test_reset_waits(void **state)
+{
+	struct bench b;
+
+	setup(&b, state, "hold=on slow=on");
+	vdriver_start(&b.d, UINT64_MAX);
+	for (unsigned int i = 0; i < 5; i++)
+		send(&b.d, 0, 1);
+	vdriver_kick(&b.d, 0);
+	vdriver_turn(&b.d);
+	assert_int_equal(toy(&b.d)->held_count, 5);
+	vdriver_reset(&b.d);
+	assert_int_equal(toy(&b.d)->slow_turns, 0);
+	assert_int_equal(toy(&b.d)->held_count, 0);
 	toy(&b.d)->options.hold = false;
 	vdriver_start(&b.d, UINT64_MAX);
 	check_echo(&b.d, 0);
@@ -1574,6 +1733,31 @@ static void test_mmio_many(void **state)
 	vmachine_fini(&m);
 }
 
+/* What ACPI says of it; a PCI function is found by itself. */
+static void test_described(void **state)
+{
+	uint8_t buf[512];
+	struct bench b;
+	struct aml aml;
+	long len;
+
+	setup(&b, state, "");
+	aml_init(&aml, buf, sizeof(buf));
+	virtio_family.describe(b.d.dev, &aml);
+	len = aml_finish(&aml);
+	if (!b.d.way.mmio) {
+		assert_int_equal(len, 0);
+	} else {
+		const uint32_t at = (uint32_t)b.d.registers;
+
+		assert_true(len > 0);
+		assert_non_null(memmem(buf, (size_t)len, "VR00", 4));
+		assert_non_null(memmem(buf, (size_t)len, "LNRO0005", 9));
+		assert_non_null(memmem(buf, (size_t)len, &at, sizeof(at)));
+	}
+	teardown(&b);
+}
+
 /* Threads */
 
 struct stress {
@@ -1674,7 +1858,11 @@ int main(void)
 		VDRIVER_TESTS(test_looks_again),
 		VDRIVER_TESTS(test_fair),
 		VDRIVER_TESTS(test_depth),
+		VDRIVER_TESTS(test_on_queue),
+		VDRIVER_TESTS(test_host_fails),
+		VDRIVER_TESTS(test_full_worker),
 		VDRIVER_TESTS(test_reset_in_flight),
+		VDRIVER_TESTS(test_reset_waits),
 		VDRIVER_TESTS(test_machine_reset),
 		VDRIVER_TESTS(test_queue_reset),
 		VDRIVER_TESTS(test_queue_reset_refused),
@@ -1703,6 +1891,7 @@ int main(void)
 		MMIO_TESTS(test_mmio_line),
 		MMIO_TESTS(test_mmio_queue_stops),
 		MMIO_TESTS(test_mmio_many),
+		VDRIVER_TESTS(test_described),
 		VDRIVER_TESTS(test_threads),
 	};
 
