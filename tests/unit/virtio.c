@@ -676,7 +676,7 @@ static void test_host_fails(void **state)
 /* A worker that can take no more files, and one that can take just the doorbells. */
 static void test_full_worker(void **state)
 {
-	int slots[WORKER_FILES_MAX + 1], n = 0;
+	int slots[WORKER_FILES_MAX + 1] = {0}, n = 0;
 	struct worker *w;
 	struct bench b;
 
