@@ -453,9 +453,11 @@ int gmem_discard(struct gmem *mem, uint64_t gpa, uint64_t len)
 		return -EPERM;
 	for (int i = 0; !ret && i < n; gpa += iov[i++].iov_len) {
 		const struct gmem_region *r = region_at(mem, gpa);
-		uint64_t at = align_up(gpa - r->gpa, mem->page);
-		uint64_t end = align_down(gpa - r->gpa + iov[i].iov_len, mem->page);
+		uint64_t at, end;
 
+		bug_on(!r); /* the iovecs lie in regions */
+		at = align_up(gpa - r->gpa, mem->page);
+		end = align_down(gpa - r->gpa + iov[i].iov_len, mem->page);
 		if (at < end)
 			ret = give_back(r, at, end - at);
 	}
