@@ -74,7 +74,7 @@ static void fixture_connect(struct fixture *f, const char *pcap)
 	struct netport_options o = options();
 
 	fixture_init(f);
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", in_dir("socket"));
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%.107s", in_dir("socket"));
 	f->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(f->listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	assert_int_equal(listen(f->listener, 1), 0);
