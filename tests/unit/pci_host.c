@@ -198,36 +198,6 @@ static void there_is_one(void **state)
 	assert_int_equal(bus_read(b->mmio, ecam(0, 0), 4), HOST_ID);
 }
 
-static void isa_bridges_and_addresses(void **state)
-{
-	static const struct {
-		const char *options;
-		unsigned int devfn; /* 0: refused */
-	} trials[] = {
-		{"", 0x10},           {"addr=1f", 0xf8}, {"addr=1F.7", 0xff}, {"addr=1.1", 0x09},
-		{"addr=00.7", 0x07},  {"addr=20", 0},    {"addr=3.8", 0},     {"addr=0", 0},
-		{"addr=1.0", 0},      {"addr=-1", 0},    {"addr=0x3", 0},     {"addr=3.", 0},
-		{"addr=.3", 0},       {"addr=3.1.1", 0}, {"addr=3:1", 0},     {"addr=003", 0},
-		{"addr=g", 0},        {"addr=3.-1", 0},  {"addr=+3", 0},      {"addr=3.001", 0},
-		{"addr=1f.07", 0xff}, {"addr=100", 0},
-	};
-	struct bench *b = *state;
-
-	for (size_t i = 0; i < ARRAY_SIZE(trials); i++) {
-		char id[16];
-		struct device *dev;
-
-		snprintf(id, sizeof(id), "isa%zu", i);
-		dev = rig_device(&b->rig, id, "isa_bridge", trials[i].options);
-		assert_int_equal(dev != NULL, trials[i].devfn != 0);
-		if (!dev)
-			continue;
-		assert_int_equal(bus_read(b->mmio, ecam(trials[i].devfn, 0), 4), ISA_ID);
-		device_destroy(dev);
-		assert_int_equal(bus_read(b->mmio, ecam(trials[i].devfn, 0), 4), 0xffffffff);
-	}
-}
-
 /* Header type 0, no BAR, no pin, no capability, and a guest changes what it may. */
 static void bridges_have_a_header_only(void **state)
 {
@@ -375,7 +345,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(mapped_configuration, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(both_ways_show_the_same, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(there_is_one, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(isa_bridges_and_addresses, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(bridges_have_a_header_only, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(as_linux_does_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_rising_edge_resets, set_up, tear_down),
