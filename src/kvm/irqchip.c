@@ -18,6 +18,7 @@
 #include "skep/device.h"
 #include "skep/err.h"
 #include "skep/irq.h"
+#include "skep/pci.h"
 
 #define PIC_PINS    8
 #define IOAPIC_PINS 24
@@ -203,6 +204,17 @@ void irqchip_offer(struct vcpu *vcpu)
 	vcpu->run->request_interrupt_window = atomic_load(&kvm->intr);
 }
 
+/* As a firmware leaves it: the interrupts of the 8259A pair that PCI drives are level-triggered. */
+static int set_trigger_modes(const struct kvm *kvm)
+{
+	struct kvm_irqchip slave = {.chip_id = KVM_IRQCHIP_PIC_SLAVE};
+
+	if (ioctl(kvm->fd, KVM_GET_IRQCHIP, &slave))
+		return -errno;
+	slave.chip.pic.elcr |= 3U << (PCI_INTX_ISA - PIC_PINS);
+	return ioctl(kvm->fd, KVM_SET_IRQCHIP, &slave) ? -errno : 0;
+}
+
 static int create_kernel(struct kvm *kvm, struct irq_sink *sink, struct err *err)
 {
 	const struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
@@ -212,7 +224,9 @@ static int create_kernel(struct kvm *kvm, struct irq_sink *sink, struct err *err
 		return err_sys(err, errno, "KVM cannot make its interrupt chips");
 	if (ioctl(kvm->fd, KVM_CREATE_PIT2, &pit))
 		return err_sys(err, errno, "KVM cannot make its 8254");
-	ret = set_routes(kvm);
+	ret = set_trigger_modes(kvm);
+	if (!ret)
+		ret = set_routes(kvm);
 	if (ret)
 		return err_sys(err, -ret, "KVM cannot wire its interrupt chips");
 	sink->set = sink_set;

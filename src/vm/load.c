@@ -4,6 +4,7 @@
  */
 #include "skep/acpi.h"
 #include "skep/boot.h"
+#include "skep/bus.h"
 #include "skep/cpu.h"
 #include "skep/e820.h"
 #include "skep/err.h"
@@ -64,6 +65,25 @@ static int describe(struct vm *vm, uint64_t *rsdp, struct err *err)
 	return ret;
 }
 
+/*
+ * The ISA interrupts that PCI's wires are tied to are level-triggered: a guest that uses the 8259A
+ * pair and has no ACPI leaves the control register (82371AB, ELCR2) as its firmware did. KVM's own
+ * pair is made so.
+ */
+#define ELCR2 0x4d1
+
+static int place_pci(struct vm *vm, struct err *err)
+{
+	const struct machine *m = &vm->machine;
+	const unsigned int levels = 3U << (PCI_INTX_ISA - 8);
+
+	if (!pci_present(m->pci))
+		return 0;
+	if (vm->options.chips == KVM_CHIPS_SPLIT)
+		bus_write(m->ports, ELCR2, 1, bus_read(m->ports, ELCR2, 1) | levels);
+	return pci_place(m->pci, err);
+}
+
 int vm_load(struct vm *vm, struct err *err)
 {
 	const struct gmem_region *regions;
@@ -83,7 +103,7 @@ int vm_load(struct vm *vm, struct err *err)
 		req.cmdline = DEFAULT_APPEND;
 	for (unsigned int i = 0; i < vm->initrd_count; i++)
 		initrds[i] = vm->initrds[i];
-	ret = pci_place(vm->machine.pci, err);
+	ret = place_pci(vm, err);
 	if (!ret)
 		ret = e820_build(&map, regions, count, err);
 	if (!ret && pci_present(vm->machine.pci))
