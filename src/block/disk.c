@@ -3,9 +3,10 @@
  * Opening a disk: what the image is, whether anybody else has it, and what it can do.
  *
  * The lock is an open file description lock on the whole file: it goes with the descriptor, so a
- * kill leaves none behind, and it tells two disks of one process apart. Writers exclude everybody,
- * readers only writers. A block device is opened exclusively by writers as well, which mounted file
- * systems and swap refuse.
+ * kill leaves none behind, and it tells two disks of one process apart. An io_uring has the file as
+ * well, and lives on for a moment behind its process, so a lock that is taken is asked for again.
+ * Writers exclude everybody, readers only writers. A block device is opened exclusively by writers
+ * as well, which mounted file systems and swap refuse.
  *
  * Control thread; queues as disk.h says.
  */
@@ -27,20 +28,45 @@
 /* What file systems mostly have, and where nothing is known. */
 #define USUAL_BLOCK 4096U
 
+/* For what a process that has just been killed leaves to the kernel. */
+#define LOCK_TRIES 50
+#define LOCK_PAUSE (10 * NS_PER_MS)
+
+static int lock_file(int fd, short type)
+{
+	const struct timespec pause = clock_timespec(LOCK_PAUSE);
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET};
+
+	for (unsigned int i = 0; i < LOCK_TRIES; i++) {
+		if (!fcntl(fd, F_OFD_SETLK, &lock))
+			return 0;
+		if (errno != EAGAIN && errno != EACCES)
+			return -errno;
+		nanosleep(&pause, NULL);
+	}
+	return -EBUSY;
+}
+
+void file_close(int fd)
+{
+	if (fd < 0)
+		return;
+	lock_file(fd, F_UNLCK);
+	close(fd);
+}
+
 int file_settle(int fd, bool write, const char *what, const char *path, struct err *err)
 {
-	struct flock lock = {.l_type = write ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
-	int flags = fcntl(fd, F_GETFL);
+	int flags = fcntl(fd, F_GETFL), rc;
 
 	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK))
 		return err_sys(err, errno, "cannot set up the %s %s", what, path);
-	if (!fcntl(fd, F_OFD_SETLK, &lock))
-		return 0;
-	if (errno == EAGAIN || errno == EACCES)
+	rc = lock_file(fd, write ? F_WRLCK : F_RDLCK);
+	if (rc == -EBUSY)
 		return err_set(err, EBUSY, "the %s %s is in use by another machine or process%s",
 			       what, path,
 			       write ? ", and only one may write to it" : ", which writes to it");
-	return err_sys(err, errno, "cannot lock the %s %s", what, path);
+	return rc ? err_sys(err, -rc, "cannot lock the %s %s", what, path) : 0;
 }
 
 static int open_failed(const char *path, bool write, int errnum, struct err *err)
@@ -296,8 +322,7 @@ void disk_close(struct disk *d)
 	if (!d)
 		return;
 	overlay_close(d->overlay, atomic_load(&d->sync_failed), d->log);
-	if (d->fd >= 0)
-		close(d->fd);
+	file_close(d->fd);
 	free(d->path);
 	free(d);
 }

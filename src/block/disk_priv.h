@@ -111,5 +111,7 @@ void overlay_flush(struct overlay *o, struct disk_request *r);
  * it, for writing or reading. @what is "image" or "overlay".
  */
 int file_settle(int fd, bool write, const char *what, const char *path, struct err *err);
+/* Also where a worker still has the file, its lock is gone behind this. -1 is allowed. */
+void file_close(int fd);
 
 #endif

@@ -352,8 +352,7 @@ void overlay_close(struct overlay *o, bool lost, struct log *log)
 			log_error(log, "%s", err.text);
 		}
 	}
-	if (o->fd >= 0)
-		close(o->fd);
+	file_close(o->fd);
 	free_maps(o);
 	free(o->path);
 	free(o);

@@ -18,7 +18,7 @@ tools=$here/../../tools
 . "$tools/lib/debian.sh"
 
 readonly VIRTIO_MODULES=(virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci
-	virtio_mmio virtio-rng)
+	virtio_mmio virtio-rng virtio_blk)
 readonly USAGE='usage: tests/system/run.sh [--here] [--only SCRIPT] BUILD [SANITIZED-BUILD]'
 inside=1 only=''
 while (($#)); do
@@ -38,6 +38,8 @@ done
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 [[ -z $inside ]] || qemu_need 'the test bed is a machine emulated by it'
+PATH=$PATH:/usr/sbin:/sbin
+command_need "the guests' disks have file systems" mkfs.ext4 e2fsprogs
 kernel_need
 generic_need
 chmod 755 "$stage"
@@ -73,7 +75,8 @@ if [[ -n $inside ]]; then
 	cd "$stage"
 	# QEMU as well, for its PC is what skep's is compared with.
 	"$tools/testbed" run --timeout 1500 --memory 7G --add . --add "$(type -P "$QEMU")" \
-		--add /usr/share/qemu --add /usr/share/seabios -- \
+		--add /usr/share/qemu --add /usr/share/seabios \
+		--add "$(type -P mkfs.ext4)" --add "$(type -P e2fsck)" -- \
 		env BED=1 QEMU="$QEMU" ONLY="$only" ${asan:+ASAN=/work/$asan} sh all.sh /work
 else
 	env QEMU="$(type -P "$QEMU")" ONLY="$only" ${asan:+ASAN=$stage/$asan} \

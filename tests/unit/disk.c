@@ -1184,6 +1184,31 @@ static void test_lock_of_the_dead(void **state)
 	place_fini(&p);
 }
 
+/* Whoever else has the file still, as a ring may, does not keep the lock. */
+static void test_lock_ends_with_the_disk(void **state)
+{
+	struct disk_options o;
+	struct disk *d;
+	struct place p;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	place_init(&p);
+	o = plain(&p);
+	d = open_disk(&p, &o);
+	pid = fork();
+	if (!pid)
+		for (;;)
+			pause();
+	assert_true(pid > 0);
+	disk_close(d);
+	disk_close(open_disk(&p, &o));
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	place_fini(&p);
+}
+
 /* Mistakes */
 
 static void test_bad_images(void **state)
@@ -1384,6 +1409,7 @@ int main(void)
 		cmocka_unit_test(test_direct),
 		cmocka_unit_test(test_locks),
 		cmocka_unit_test(test_lock_of_the_dead),
+		cmocka_unit_test(test_lock_ends_with_the_disk),
 		cmocka_unit_test(test_bad_images),
 		cmocka_unit_test(test_bad_overlays),
 		cmocka_unit_test(test_damaged_header),
