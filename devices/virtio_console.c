@@ -514,9 +514,16 @@ static int console_create(struct device *dev, struct err *err)
 static void console_destroy(struct device *dev)
 {
 	struct console *c = container_of(dev, struct console, dev);
+	struct chan *chans[PORTS];
 
+	/* Channels call back until they are closed, so the queues outlive them; and a doorbell that
+	 * is heard meanwhile finds no ports. */
+	for (unsigned int i = 0; i < PORTS; i++) {
+		chans[i] = c->ports[i].chan;
+		c->ports[i].chan = NULL;
+	}
 	for (unsigned int i = 0; i < PORTS; i++)
-		chan_close(c->ports[i].chan);
+		chan_close(chans[i]);
 	virtio_detach(&c->virtio);
 }
 

@@ -710,6 +710,29 @@ static void test_emergency(void **state)
 	con_free(c);
 }
 
+/* The machine ends in the middle of everything. */
+static void test_destroyed(void **state)
+{
+	for (int turns = 0; turns < 12; turns++) {
+		int fd;
+		struct con *c = con_with_port(*state, &fd);
+		size_t sent = 0;
+
+		give(c, RX(1), 4, 16);
+		assert_int_equal(write(fd, "something", 9), 9);
+		pour(c, &sent, KIB(500));
+		vdriver_ring_bell(&c->d, TX(0));
+		vdriver_ring_bell(&c->d, CTX);
+		for (int i = 0; i < turns; i++)
+			worker_sim_step(vmachine_worker(&c->m));
+		if (turns & 1)
+			close(fd);
+		con_free(c);
+		if (!(turns & 1))
+			close(fd);
+	}
+}
+
 /* Standard input and output are @fd, or again what they were. */
 static void exchange_stdio(int fd, int saved[2])
 {
@@ -827,8 +850,8 @@ int main(void)
 		VDRIVER_TESTS(test_broken_ring),   VDRIVER_TESTS(test_closed_port),
 		VDRIVER_TESTS(test_much_output),   VDRIVER_TESTS(test_reset_within_a_chain),
 		VDRIVER_TESTS(test_much_input),    VDRIVER_TESTS(test_single_port_driver),
-		VDRIVER_TESTS(test_emergency),     VDRIVER_TESTS(test_window),
-		VDRIVER_TESTS(test_mistakes),
+		VDRIVER_TESTS(test_emergency),     VDRIVER_TESTS(test_destroyed),
+		VDRIVER_TESTS(test_window),        VDRIVER_TESTS(test_mistakes),
 	};
 
 	return cmocka_run_group_tests_name("virtio_console", tests, make_dir, remove_dir);
