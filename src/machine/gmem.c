@@ -418,6 +418,11 @@ int gmem_fill(struct gmem *mem, uint64_t gpa, uint8_t byte, uint64_t len)
 	return MIN(n, 0);
 }
 
+uint64_t gmem_page_size(const struct gmem *mem)
+{
+	return mem->page;
+}
+
 bool gmem_gpa(const struct gmem *mem, const void *hva, uint64_t *gpa)
 {
 	for (unsigned int i = 0; i < mem->count; i++) {

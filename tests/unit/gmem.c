@@ -509,6 +509,7 @@ static void assert_given_back(const char *options)
 	uint64_t before;
 	uint8_t byte;
 
+	assert_int_equal(gmem_page_size(m), 4096);
 	assert_int_equal(gmem_fill(m, MIB(2), 0xa5, MIB(4)), 0);
 	before = gmem_resident(m);
 	/* Pages wholly within; what is around them stays. */
@@ -652,6 +653,7 @@ static void memory_may_be_huge_pages(void **state)
 	gmem_regions(m, &r);
 	assert_int_equal((uintptr_t)r[0].hva % MIB(2), 0);
 	assert_int_equal(gmem_fill(m, 0, 1, MIB(8)), 0);
+	assert_int_equal(gmem_page_size(m), MIB(2));
 	assert_int_equal(gmem_discard(m, 4096, MIB(2)), 0);
 	assert_true(gmem_resident(m) == MIB(8));
 	assert_int_equal(gmem_discard(m, 4096, MIB(4)), 0);
