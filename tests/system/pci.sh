@@ -13,7 +13,7 @@ trap 'rm -rf "$scratch"' EXIT
 cd "$scratch" || exit 1
 
 # What a kernel says of PCI at the level of warnings and above, and what it found.
-LOOK="dmesg -r | grep -iE '^<[0-4]>.*(pci|mmconfig|ecam|bar |resource)';
+LOOK="dmesg -r | grep -v 'MPS support' | grep -iE '^<[0-4]>.*(pci|mmconfig|ecam|bar |resource)';
 	dmesg | grep -E 'PCI|pci'; grep -h . /sys/bus/pci/devices/*/uevent"
 # Reads the entropy device, which the host feeds.
 RNG='sh /modules/load; busybox insmod /modules/virtio-rng.ko;
