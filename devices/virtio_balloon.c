@@ -378,6 +378,21 @@ static void balloon_reset(struct device *dev)
 	memset(&container_of(dev, struct balloon, dev)->state, 0, sizeof(struct balloon_state));
 }
 
+/* Counters may be anything. The target is this machine's. */
+static int balloon_loaded(struct device *dev, struct err *err)
+{
+	struct balloon *b = container_of(dev, struct balloon, dev);
+	struct virtio_balloon_config *config = virtio_config(&b->virtio);
+	uint32_t target = htole32((uint32_t)(b->options.size / PAGE));
+
+	(void)err;
+	if (config->num_pages == target)
+		return 0;
+	config->num_pages = target;
+	virtio_config_changed(&b->virtio);
+	return 0;
+}
+
 static void balloon_destroy(struct device *dev)
 {
 	struct balloon *b = container_of(dev, struct balloon, dev);
@@ -397,6 +412,7 @@ DEVICE_CLASS(virtio_balloon) = {
 	.state = &balloon_state,
 	.state_offset = offsetof(struct balloon, state),
 	.create = balloon_create,
+	.loaded = balloon_loaded,
 	.reset = balloon_reset,
 	.destroy = balloon_destroy,
 };

@@ -511,6 +511,41 @@ static int console_create(struct device *dev, struct err *err)
 	return 0;
 }
 
+/* Of ports that there are, and in the order of the hand-shake. */
+static bool port_possible(const struct console *c, unsigned int id)
+{
+	static const unsigned int events =
+		1U << VIRTIO_CONSOLE_PORT_ADD | 1U << VIRTIO_CONSOLE_CONSOLE_PORT |
+		1U << VIRTIO_CONSOLE_RESIZE | 1U << VIRTIO_CONSOLE_PORT_OPEN |
+		1U << VIRTIO_CONSOLE_PORT_NAME;
+	const struct console_state *s = &c->state;
+
+	if (s->added[id] > 1 || s->ready[id] > 1 || s->open[id] > 1 || s->wait[id] & ~events)
+		return false;
+	if (!c->ports[id].chan)
+		return !s->added[id] && !s->sent[id];
+	return s->added[id] || !(s->ready[id] || s->open[id] || s->wait[id]);
+}
+
+/* The window is this machine's. Behind a reset, so no queue has run since. */
+static int console_loaded(struct device *dev, struct err *err)
+{
+	struct console *c = container_of(dev, struct console, dev);
+	const struct virtio_console_config *config = virtio_config(&c->virtio);
+	unsigned int cols, rows;
+
+	for (unsigned int i = 0; i < PORTS; i++)
+		if (!port_possible(c, i))
+			return err_set(err, EPROTO, "%s: port %u cannot be as it was saved",
+				       dev->id, i);
+	atomic_store(&c->window, le16toh(config->cols) | (unsigned int)le16toh(config->rows) << 16);
+	if (chan_window(c->ports[0].chan, &cols, &rows))
+		port_resized(&c->ports[0], cols, rows);
+	for (unsigned int i = 0; i < PORTS; i++)
+		chan_want_input(c->ports[i].chan);
+	return 0;
+}
+
 static void console_destroy(struct device *dev)
 {
 	struct console *c = container_of(dev, struct console, dev);
@@ -538,5 +573,6 @@ DEVICE_CLASS(virtio_console) = {
 	.state = &console_state,
 	.state_offset = offsetof(struct console, state),
 	.create = console_create,
+	.loaded = console_loaded,
 	.destroy = console_destroy,
 };
