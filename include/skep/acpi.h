@@ -4,7 +4,8 @@
  * switch.
  *
  * ACPI 6.5: RSDP, XSDT, FADT, FACS, MADT, an MCFG if there is mapped PCI configuration, and a DSDT
- * in which every device of the machine has described itself. One device must be the fixed hardware (aml_fixed_hardware()): devices/acpi_pm.
+ * in which every device of the machine has described itself. One device must be the fixed hardware
+ * (aml_fixed_hardware()): devices/acpi_pm.
  *
  * The tables name a PC: 8259A pair, IOAPIC at ACPI_IOAPIC_AT with gsi 0 and up, the 8254 on gsi 2,
  * the NMI on LINT1; no VGA; an 8042 and a CMOS clock if a device says so.

@@ -379,9 +379,9 @@ static bool touches(unsigned int at, unsigned int size, unsigned int start, unsi
 	return ranges_overlap(at, size, start, len);
 }
 
-static bool is_hooked(const struct pci_function *f, unsigned int at)
+static bool is_hooked(const struct pci_function *f, unsigned int at, unsigned int size)
 {
-	return f->hooked_len && at >= f->hooked_at && at < f->hooked_at + f->hooked_len;
+	return at >= f->hooked_at && range_fits(at - f->hooked_at, size, f->hooked_len);
 }
 
 static uint32_t read_bytes(struct pci_function *f, unsigned int at, unsigned int size)
@@ -402,7 +402,7 @@ uint32_t pci_config_read(struct pci *pci, unsigned int devfn, unsigned int at, u
 	if (!f)
 		return (uint32_t)ones(size);
 	pci_lock(f);
-	if (!is_hooked(f, at) || !f->ops || !f->ops->config_read ||
+	if (!is_hooked(f, at, size) || !f->ops || !f->ops->config_read ||
 	    !f->ops->config_read(f, at, size, &value))
 		value = read_bytes(f, at, size);
 	pci_unlock(f);
@@ -447,7 +447,7 @@ void pci_config_write(struct pci *pci, unsigned int devfn, unsigned int at, unsi
 	if (!f)
 		return;
 	pci_lock(f);
-	if (!is_hooked(f, at) || !f->ops || !f->ops->config_write ||
+	if (!is_hooked(f, at, size) || !f->ops || !f->ops->config_write ||
 	    !f->ops->config_write(f, at, size, value))
 		moved = write_function(f, at, size, value);
 	pci_unlock(f);
