@@ -5,6 +5,8 @@
  * and what O_DIRECT asks for.
  */
 #include <fcntl.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +39,7 @@ static struct {
 	bool on;
 	uint8_t *copy;
 	size_t room, size;
-	unsigned int calls;
+	atomic_uint calls;
 } durable;
 
 static void read_whole(int fd, uint8_t *to, size_t room, size_t *size)
@@ -1386,6 +1388,96 @@ static void test_on_the_host(void **state)
 	place_fini(&p);
 }
 
+/* Two workers with a queue each, on one disk */
+
+struct pair {
+	struct worker *worker;
+	struct disk_queue *queue;
+	struct disk_request request; /* one after the other */
+	struct iovec iov;
+	uint8_t data[4096];
+	unsigned int left;
+	uint64_t first; /* of the bytes that are this one's */
+	sem_t over;
+};
+
+static void pair_next(struct disk_request *r, int result)
+{
+	struct pair *p = container_of(r, struct pair, request);
+	uint64_t at = p->first + p->left % 8 * sizeof(p->data);
+
+	assert_int_equal(result, 0);
+	if (!p->left) {
+		sem_post(&p->over);
+		return;
+	}
+	p->left--;
+	p->iov = (struct iovec){p->data, sizeof(p->data)};
+	switch (p->left % 5) {
+	case 0:
+		disk_flush(p->queue, r);
+		break;
+	case 1:
+		disk_write_zeroes(p->queue, r, at, sizeof(p->data), true);
+		break;
+	case 2:
+		disk_read(p->queue, r, &p->iov, 1, at);
+		break;
+	default:
+		disk_write(p->queue, r, &p->iov, 1, at);
+		break;
+	}
+}
+
+static void pair_begin(void *arg)
+{
+	struct pair *p = arg;
+
+	pair_next(&p->request, 0);
+}
+
+static void test_two_workers(void **state)
+{
+	struct pair *pairs = calloc(2, sizeof(*pairs));
+	struct disk_options o;
+	struct place p;
+	struct disk *d;
+
+	(void)state;
+	assert_non_null(pairs);
+	place_init(&p);
+	o = plain(&p);
+	d = open_disk(&p, &o);
+	for (unsigned int i = 0; i < 2; i++) {
+		struct pair *q = &pairs[i];
+
+		assert_int_equal(worker_create(&q->worker, "pair", &p.err), 0);
+		assert_int_equal(disk_queue_open(&q->queue, d, q->worker, &p.err), 0);
+		q->request.done = pair_next;
+		q->left = 400;
+		q->first = i * (uint64_t)SIZE / 2;
+		memset(q->data, 1 + (int)i, sizeof(q->data));
+		sem_init(&q->over, 0, 0);
+		assert_int_equal(worker_start(q->worker, &p.err), 0);
+		worker_call(q->worker, pair_begin, q);
+	}
+	for (unsigned int i = 0; i < 100; i++)
+		disk_set_write_through(d, i % 2);
+	for (unsigned int i = 0; i < 2; i++) {
+		struct pair *q = &pairs[i];
+
+		while (sem_wait(&q->over) && errno == EINTR)
+			;
+		worker_stop(q->worker);
+		disk_queue_close(q->queue);
+		worker_destroy(q->worker);
+		sem_destroy(&q->over);
+	}
+	disk_close(d);
+	free(pairs);
+	place_fini(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1414,6 +1506,7 @@ int main(void)
 		cmocka_unit_test(test_bad_overlays),
 		cmocka_unit_test(test_damaged_header),
 		cmocka_unit_test(test_on_the_host),
+		cmocka_unit_test(test_two_workers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
