@@ -96,6 +96,10 @@ void device_destroy(struct device *dev);
 /* To power-on state, as class.h says of reset. No vCPU runs. */
 void device_reset(struct device *dev);
 
+/* As class.h says of a family's pause and resume. Devices that do nothing on workers have none. */
+void device_pause(struct device *dev);
+void device_resume(struct device *dev);
+
 void device_lock(struct device *dev);
 void device_unlock(struct device *dev);
 

@@ -48,7 +48,8 @@ int vm_run(struct vm *vm, struct ending *ending, struct err *err);
  * out of the guest, its last access completed, and virtual time does not move. Control thread, no
  * lock held, from vm_create() on; what is the case already stays so.
  *
- * Host I/O goes on, and what it brings the guest waits: interrupts in KVM, input in the device.
+ * What the queues of its devices have under way is finished first, and no more is taken: nothing
+ * writes into guest memory meanwhile. Interrupts wait in KVM, a console's input in the device.
  * The TSC and the timers of local APICs are KVM's and run by the host's time (kvm.h); so does
  * machine.timeout. A paused machine can be ended, and a reset leaves it paused.
  */

@@ -103,6 +103,22 @@ void device_reset(struct device *dev)
 	device_unlock(dev);
 }
 
+void device_pause(struct device *dev)
+{
+	const struct device_family *family = dev->class->family;
+
+	if (family && family->pause)
+		family->pause(dev);
+}
+
+void device_resume(struct device *dev)
+{
+	const struct device_family *family = dev->class->family;
+
+	if (family && family->resume)
+		family->resume(dev);
+}
+
 void device_lock(struct device *dev)
 {
 	lock_take(&dev->lock);

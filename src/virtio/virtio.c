@@ -487,6 +487,16 @@ static void family_describe(const struct device *dev, struct aml *aml)
 		v->transport->describe(v, aml);
 }
 
+static void family_pause(struct device *dev)
+{
+	virtio_quiesce(virtio_of(dev));
+}
+
+static void family_resume(struct device *dev)
+{
+	virtio_resume(virtio_of(dev));
+}
+
 const struct device_family virtio_family = {
 	.name = "virtio",
 	.options = virtio_options,
@@ -500,4 +510,6 @@ const struct device_family virtio_family = {
 	.reset = family_reset,
 	.loaded = family_loaded,
 	.describe = family_describe,
+	.pause = family_pause,
+	.resume = family_resume,
 };

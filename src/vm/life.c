@@ -138,6 +138,8 @@ void vm_pause(struct vm *vm)
 	chan_hurry(&vm->machine, true);
 	kvm_pause(vm->kvm);
 	vtime_pause(vm->machine.time);
+	for (unsigned int i = 0; i < vm->device_count; i++)
+		device_pause(vm->devices[i]);
 }
 
 void vm_resume(struct vm *vm)
@@ -146,6 +148,8 @@ void vm_resume(struct vm *vm)
 		return;
 	vm->paused = false;
 	chan_hurry(&vm->machine, false);
+	for (unsigned int i = 0; i < vm->device_count; i++)
+		device_resume(vm->devices[i]);
 	if (vm->running)
 		vtime_resume(vm->machine.time);
 	kvm_resume(vm->kvm);

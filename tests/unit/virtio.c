@@ -1126,15 +1126,15 @@ static void test_quiesce(void **state)
 		/* One that nobody has looked at. */
 		send(&b.d, 0, 7);
 		vdriver_kick(&b.d, 0);
-		virtio_quiesce(vdriver_virtio(&b.d));
-		virtio_quiesce(vdriver_virtio(&b.d));
+		device_pause(vdriver_virtio(&b.d)->dev);
+		device_pause(vdriver_virtio(&b.d)->dev);
 		assert_int_equal(t->held_count, 0);
 		assert_int_equal(reap_all(&b.d, 0), untaken ? 0 : 3);
 		vdriver_turn(&b.d);
 		assert_int_equal(reap_all(&b.d, 0), 0);
 		t->options.hold = false;
-		virtio_resume(vdriver_virtio(&b.d));
-		virtio_resume(vdriver_virtio(&b.d));
+		device_resume(vdriver_virtio(&b.d)->dev);
+		device_resume(vdriver_virtio(&b.d)->dev);
 		vdriver_turn(&b.d);
 		assert_int_equal(reap_all(&b.d, 0), untaken ? 4 : 1);
 		for (unsigned int n = 0; n < 300; n++)
