@@ -144,7 +144,7 @@ static void disk_done(struct disk_request *d, int result)
 	finish(r, result ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
 }
 
-/* Reads and writes: the iovecs of the data alone are the disk's. */
+/* Reads and writes: the iovecs of the data alone are the disk's, which sees whether they fit. */
 static void transfer(struct blk_queue *q, struct blk_request *r)
 {
 	struct virtq_chain *chain = &r->virtio.chain;
@@ -154,7 +154,7 @@ static void transfer(struct blk_queue *q, struct blk_request *r)
 	uint32_t len = in ? r->data : chain->out_len - (uint32_t)sizeof(struct virtio_blk_outhdr);
 	size_t skip = in ? 0 : sizeof(struct virtio_blk_outhdr);
 
-	if (len % DISK_SECTOR || r->sector > disk_info(q->blk->disk)->size / DISK_SECTOR) {
+	if (r->sector > disk_info(q->blk->disk)->size / DISK_SECTOR) {
 		finish(r, VIRTIO_BLK_S_IOERR);
 		return;
 	}
@@ -280,11 +280,6 @@ static void blk_ready(struct virtio_queue *vq)
 static void admitted(struct disk_waiter *w)
 {
 	virtio_again(container_of(w, struct blk_queue, waiter)->vq);
-}
-
-static void blk_cancel(struct virtio_queue *vq)
-{
-	disk_forget(queue_of(vq)->disk);
 }
 
 /* Configuration */
@@ -436,7 +431,6 @@ static const struct virtio_model blk_model = {
 	.request_size = sizeof(struct blk_request),
 	.segments_max = BLK_SEGMENTS + 2,
 	.ready = blk_ready,
-	.cancel = blk_cancel,
 	.start = blk_start,
 	.config_written = blk_config_written,
 	.writable_at = offsetof(struct virtio_blk_config, wce),

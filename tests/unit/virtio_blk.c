@@ -426,6 +426,34 @@ static void test_discard_and_zeroes(void **state)
 	setup_fini(&s);
 }
 
+/* A range is no longer than the device says that it may be, on a disk that has so much. */
+static void test_longest_range(void **state)
+{
+	struct setup s;
+	char text[96];
+	uint64_t most;
+
+	image_init(&s);
+	assert_int_equal(truncate(s.image, 1 << 30), 0);
+	snprintf(text, sizeof(text), "path=%s", s.image);
+	vdriver_create(&s.d, &s.m, *state, "virtio_blk", text);
+	vdriver_start(&s.d, ANY);
+	most = CONFIG(&s, max_discard_sectors);
+	assert_in_range(most, 1, (1 << 21) - 1);
+	assert_int_equal(ask_range(&s, VIRTIO_BLK_T_DISCARD, 1, (uint32_t)most, 0),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(ask_range(&s, VIRTIO_BLK_T_DISCARD, 1, (uint32_t)most + 1, 0),
+			 VIRTIO_BLK_S_IOERR);
+	most = CONFIG(&s, max_write_zeroes_sectors);
+	assert_int_equal(ask_range(&s, VIRTIO_BLK_T_WRITE_ZEROES, 1, (uint32_t)most, 1),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(ask_range(&s, VIRTIO_BLK_T_WRITE_ZEROES, 1, (uint32_t)most + 1, 1),
+			 VIRTIO_BLK_S_IOERR);
+	assert_int_equal(read_byte(&s, 0), byte_at(0, 0));
+	assert_int_equal(read_byte(&s, 1), 0);
+	setup_fini(&s);
+}
+
 static void test_unsupported(void **state)
 {
 	static const uint32_t types[] = {2,  3,  5,  7,  10, 12, 14,         15,        16,
@@ -835,15 +863,25 @@ static void test_two_on_one_image(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		VDRIVER_TESTS(test_identity),         VDRIVER_TESTS(test_features_by_options),
-		VDRIVER_TESTS(test_read_and_write),   VDRIVER_TESTS(test_any_layout),
-		VDRIVER_TESTS(test_get_id),           VDRIVER_TESTS(test_discard_and_zeroes),
-		VDRIVER_TESTS(test_unsupported),      VDRIVER_TESTS(test_read_only),
-		VDRIVER_TESTS(test_bad_transfers),    VDRIVER_TESTS(test_header_cut_short),
-		VDRIVER_TESTS(test_no_status),        VDRIVER_TESTS(test_durable),
-		VDRIVER_TESTS(test_host_fails),       VDRIVER_TESTS(test_many),
-		VDRIVER_TESTS(test_stopped),          VDRIVER_TESTS(test_limited),
-		VDRIVER_TESTS(test_loaded),           VDRIVER_TESTS(test_mistakes),
+		VDRIVER_TESTS(test_identity),
+		VDRIVER_TESTS(test_features_by_options),
+		VDRIVER_TESTS(test_read_and_write),
+		VDRIVER_TESTS(test_any_layout),
+		VDRIVER_TESTS(test_get_id),
+		VDRIVER_TESTS(test_discard_and_zeroes),
+		VDRIVER_TESTS(test_longest_range),
+		VDRIVER_TESTS(test_unsupported),
+		VDRIVER_TESTS(test_read_only),
+		VDRIVER_TESTS(test_bad_transfers),
+		VDRIVER_TESTS(test_header_cut_short),
+		VDRIVER_TESTS(test_no_status),
+		VDRIVER_TESTS(test_durable),
+		VDRIVER_TESTS(test_host_fails),
+		VDRIVER_TESTS(test_many),
+		VDRIVER_TESTS(test_stopped),
+		VDRIVER_TESTS(test_limited),
+		VDRIVER_TESTS(test_loaded),
+		VDRIVER_TESTS(test_mistakes),
 		VDRIVER_TESTS(test_two_on_one_image),
 	};
 
