@@ -340,6 +340,13 @@ static void end_spin(const struct acpi *a, uint64_t n)
 		pause();
 }
 
+static void end_idle(const struct acpi *a, uint64_t n)
+{
+	(void)a, (void)n;
+	for (;;)
+		__asm__ volatile("sti; hlt");
+}
+
 static void end_triple(const struct acpi *a, uint64_t n)
 {
 	static const struct {
@@ -389,6 +396,7 @@ static const struct ending {
 	{"exit", end_exit, true},           /* end with this code */
 	{"halt", end_halt, false},          /* stop, interrupts off */
 	{"spin", end_spin, false},          /* run for ever */
+	{"idle", end_idle, false},          /* wait for ever, interrupts on */
 	{"triple", end_triple, false},      /* a triple fault */
 	{"poweroff", end_power_off, false}, /* ACPI S5 */
 	{"reset", end_reset, false},        /* ACPI, 8042, CF9h */

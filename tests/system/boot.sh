@@ -152,6 +152,7 @@ demo 'the demo guest powers off' poweroff 0 poweroff
 demo 'the demo guest asks for a reset' reset 104 reset
 demo 'a triple fault' triple 102 triple-fault
 demo 'a guest that spins' spin 124 timeout
+demo 'a guest that waits for ever' idle 124 timeout
 demo 'a guest that halts for good' halt 105 hang
 
 guest 'reboot -f' --memory 256M --on-reset exit
