@@ -51,28 +51,29 @@ struct netport_options {
 	uint64_t mtu;     /* 0: as the port has it */
 };
 
-/* Rows for a model's table, whose struct of @type has the struct netport_options @member. */
-#define NETPORT_OPTION(type, member, field, kind, ...)                                         \
-	{                                                                                      \
-		.name = #field, .type = OPTION_##kind, .offset = offsetof(type, member.field), \
-		__VA_ARGS__                                                                    \
+/* Rows for a model's table, whose struct of @type_ has the struct netport_options @member_. */
+#define NETPORT_OPTION(type_, member_, field_, kind_) \
+	.name = #field_, .offset = offsetof(type_, member_.field_), .type = OPTION_##kind_
+#define NETPORT_OPTIONS(type_, member_)                                                           \
+	{NETPORT_OPTION(type_, member_, tap, STRING),                                             \
+	 .help = "a tap interface, made if there is none of that name"},                          \
+		{NETPORT_OPTION(type_, member_, fd, STRING),                                      \
+		 .help = "open descriptors of a tap, one a queue: 5 or 5:6"},                     \
+		{NETPORT_OPTION(type_, member_, stream, STRING),                                  \
+		 .help = "a socket on which passt or QEMU listens"},                              \
+		{NETPORT_OPTION(type_, member_, passt, BOOL), .fallback = "off",                  \
+		 .help = "start passt: a network that takes no privileges"},                      \
+		{NETPORT_OPTION(type_, member_, pcap, STRING),                                    \
+		 .help = "capture file of all frames"},                                           \
+		{NETPORT_OPTION(type_, member_, snaplen, UINT), .fallback = "65535", .min = 64,   \
+		 .max = 262144, .help = "bytes of each frame that it keeps"},                     \
+		{NETPORT_OPTION(type_, member_, queues, UINT), .fallback = "1", .min = 1,         \
+		 .max = NETPORT_QUEUES_MAX, .help = "pairs of queues; more than one is a tap's"}, \
+	{                                                                                         \
+		NETPORT_OPTION(type_, member_, mtu, UINT),                                        \
+			.fallback = "0", .max = 65535,                                            \
+			.help = "largest packet, from 68 bytes on; 0: the network's"              \
 	}
-#define NETPORT_OPTIONS(type, member)                                                             \
-	NETPORT_OPTION(type, member, tap, STRING,                                                 \
-		       .help = "a tap interface, made if there is none of that name"),            \
-		NETPORT_OPTION(type, member, fd, STRING,                                          \
-			       .help = "open descriptors of a tap, one a queue: 5 or 5:6"),       \
-		NETPORT_OPTION(type, member, stream, STRING,                                      \
-			       .help = "a socket on which passt or QEMU listens"),                \
-		NETPORT_OPTION(type, member, passt, BOOL, .fallback = "off",                      \
-			       .help = "start passt: a network that takes no privileges"),        \
-		NETPORT_OPTION(type, member, pcap, STRING, .help = "capture file of all frames"), \
-		NETPORT_OPTION(type, member, snaplen, UINT, .fallback = "65535", .min = 64,       \
-			       .max = 262144, .help = "bytes of each frame that it keeps"),       \
-		NETPORT_OPTION(type, member, queues, UINT, .fallback = "1", .min = 1,             \
-			       .max = NETPORT_QUEUES_MAX, .help = "pairs of queues (tap)"),       \
-		NETPORT_OPTION(type, member, mtu, UINT, .fallback = "0", .max = 65535,            \
-			       .help = "largest packet, from 68 bytes on; 0: the network's")
 
 struct netport_info {
 	uint64_t features; /* VIRTIO_NET_F_… bits of the offloads that it can carry */
@@ -122,5 +123,9 @@ int netport_send(struct netport *p, unsigned int queue, const struct iovec *iov,
  */
 ssize_t netport_receive(struct netport *p, unsigned int queue, const struct iovec *iov,
 			unsigned int count);
+
+/* Copies @len bytes into or out of iovecs, which have that many from @at on. */
+void iov_put(const struct iovec *iov, size_t at, const void *from, size_t len);
+void iov_get(const struct iovec *iov, size_t at, void *to, size_t len);
 
 #endif

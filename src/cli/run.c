@@ -24,6 +24,7 @@ struct run {
 	unsigned int serials; /* how often --serial was given */
 	unsigned int initrds;
 	unsigned int disks;
+	unsigned int nets;
 	bool print_config;
 	bool dump_state;
 	const char *result;
@@ -76,6 +77,32 @@ static int apply_serial(void *ctx, const struct flag *flag, const char *value, s
 		ret = config_set_pair(run->config, pair, err);
 	snprintf(pair, sizeof(pair), "device.%s.backend", id);
 	return ret ? ret : config_set(run->config, pair, value, err);
+}
+
+/* --net KIND[,key=value…]: KIND is a pair as well, or the word passt or none. */
+static int apply_net(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct run *run = ctx;
+	const size_t n = strcspn(value, ",");
+	char key[48], section[24];
+	int ret;
+
+	(void)flag;
+	snprintf(section, sizeof(section), "device.net%u", run->nets++);
+	if (!strcmp(value, "none"))
+		return config_set(run->config, section, "none", err);
+	ret = config_set(run->config, section, "virtio_net", err);
+	if (!ret && n == strlen("passt") && !strncmp(value, "passt", n)) {
+		snprintf(key, sizeof(key), "%s.passt", section);
+		ret = config_set(run->config, key, "on", err);
+		value += n + (value[n] == ',');
+	} else if (!memchr(value, '=', n)) {
+		return err_set(err, EINVAL,
+			       "--net: '%.32s' is no network; say tap=NAME, fd=N, stream=SOCKET, "
+			       "passt or none",
+			       value);
+	}
+	return ret ? ret : config_set_list(run->config, section, NULL, value, err);
 }
 
 static int apply_disk(void *ctx, const struct flag *flag, const char *value, struct err *err)
@@ -174,6 +201,9 @@ const struct flag run_flags[] = {
 	 apply_key, "machine.irqchip"},
 	{'d', "disk", "FILE[,KEY=VALUE]", "a disk: an image file or a block device; repeatable",
 	 apply_disk, NULL},
+	{'n', "net", "NETWORK[,KEY=VALUE]",
+	 "a network card; tap=NAME, fd=N, stream=SOCKET, passt or none; repeatable", apply_net,
+	 NULL},
 	{0, "serial", "BACKEND",
 	 "stdio, pty, file:PATH, unix:PATH or none; repeatable: COM1 to COM4", apply_serial, NULL},
 	{0, "device", "MODEL[,KEY=VALUE]", "a device; `skep devices` lists the models",

@@ -59,10 +59,4 @@ int pcap_set_worker(struct pcap *c, struct worker *w, struct err *err);
 /* The frame of @len bytes behind the first NETPORT_HEADER ones of @iov. Any thread. */
 void pcap_add(struct pcap *c, const struct iovec *iov, unsigned int count, size_t len);
 
-/*
- * Copies @len bytes into or out of iovecs, from @at on. They have that many.
- */
-void iov_put(const struct iovec *iov, size_t at, const void *from, size_t len);
-void iov_get(const struct iovec *iov, size_t at, void *to, size_t len);
-
 #endif
