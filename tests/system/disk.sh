@@ -59,7 +59,7 @@ tap_same 'read again: what was written' "$written $written " \
 	"$(tr -d '\r' <console | grep -xE '[0-9a-f]{64}  -' | tr '\n' ' ')" console
 checked 'read again' image
 
-# --- Four disks, of which one may not be written, one forgets, one is full, and one shrinks. ---
+# --- Five disks: one may not be written, one forgets, one is full, one shrinks, one is a device. ---
 
 if [ -n "${BED-}" ]; then
 	mkdir "$small"
@@ -68,6 +68,8 @@ if [ -n "${BED-}" ]; then
 	truncate -s 32M "$full"
 	before=$(sum image)
 	truncate -s 8M shrinking
+	modprobe brd rd_nr=1 rd_size=4096
+	tr '\0' x </dev/zero | dd of=/dev/ram0 bs=64k count=64 iflag=fullblock 2>/dev/null
 	(
 		until grep -q '^shrink it' console 2>/dev/null; do
 			sleep 0.2
@@ -75,31 +77,34 @@ if [ -n "${BED-}" ]; then
 		truncate -s 4M shrinking
 	) &
 	shrinker=$!
-	linux 'four disks' '' "$DRIVER; cd /dev; w='dd if=/dev/zero bs=64k conv=fsync';
+	linux 'five disks' '' "$DRIVER; cd /dev; w='dd if=/dev/zero bs=64k conv=fsync';
 		\$w of=vda count=1 2>&1; \$w of=vdb count=9 2>&1; \$w of=vdc count=99 2>&1;
-		dd if=vdd of=/dev/null bs=1M 2>&1; echo shrink it; n=0;
+		\$w of=vde count=5 2>&1; dd if=vdd of=/dev/null bs=1M 2>&1; echo shrink it; n=0;
 		while [ \$n -lt 99 ] && dd if=vdd of=/dev/null bs=1M 2>/dev/null; do
 		echo 3 >/proc/sys/vm/drop_caches; sleep 0.2; n=\$((n+1)); done; echo lost \$((n < 99));
 		dd if=vdd of=/dev/null bs=1M count=1 2>&1; \$w of=vdb count=7 2>&1" \
 		--initrd "$MODULES" --disk image,ro=on --disk image,overlay=temporary --disk "$full" \
-		--disk shrinking
+		--disk shrinking --disk /dev/ram0,direct=on
 	kill $shrinker 2>/dev/null
 	wait $shrinker 2>/dev/null
-	tap_same 'four disks: powered off' 0 "$status" messages console
-	tap_says 'four disks: one cannot be written' "vda.*(not permitted|Read-only)" console
-	tap_says 'four disks: one has an overlay' '^9\+0 records out' console
-	tap_says 'four disks: one is full' "(vdc|writing).*(I/O error|Input/output)" console
-	tap_says 'four disks: one was whole' '^8\+0 records out' console
-	tap_says 'four disks: and then was not' '^lost 1' console
-	tap_says 'four disks: what is left of it is there' '^1\+0 records out' console
-	tap_says 'four disks: the others go on' '^7\+0 records out' console
-	tap_says 'four disks: the person hears of the full one' \
+	tap_same 'five disks: powered off' 0 "$status" messages console
+	tap_says 'five disks: one cannot be written' "vda.*(not permitted|Read-only)" console
+	tap_says 'five disks: one has an overlay' '^9\+0 records out' console
+	tap_says 'five disks: one is full' "(vdc|writing).*(I/O error|Input/output)" console
+	tap_says 'five disks: one was whole' '^8\+0 records out' console
+	tap_says 'five disks: and then was not' '^lost 1' console
+	tap_says 'five disks: what is left of it is there' '^1\+0 records out' console
+	tap_says 'five disks: the others go on' '^7\+0 records out' console
+	tap_says 'five disks: the person hears of the full one' \
 		'disk2: cannot write .*/full at sector [0-9]+: No space left on device; the guest' messages
-	tap_says 'four disks: and of the shorter one' 'disk3: cannot read shrinking' messages
-	tap_same 'four disks: the image is as it was' "$before" "$(sum image)"
+	tap_says 'five disks: and of the shorter one' 'disk3: cannot read shrinking' messages
+	tap_same 'five disks: the image is as it was' "$before" "$(sum image)"
+	tap_says 'five disks: one is a device' '^5\+0 records out' console
+	tap_same 'five disks: the device has what was written' 3866624 \
+		"$(tr -d '\0' </dev/ram0 | wc -c)"
 	umount "$small"
 else
-	tap_skip 'four disks' 'not in the test bed'
+	tap_skip 'five disks' 'not in the test bed'
 fi
 
 # --- Killed while it writes. ---
@@ -170,6 +175,16 @@ mistake 'an image that is a terminal' '/dev/null is neither' --disk /dev/null
 mistake 'an image that is empty' 'image empty is empty' --disk empty
 mistake 'an image of no whole sectors' 'uneven has 1000 bytes' --disk uneven
 mistake 'an image twice' 'disk is in use by another machine or process' --disk disk --disk disk
+if [ -n "${BED-}" ]; then
+	mkfs.ext4 -q /dev/ram0
+	mkdir mounted
+	mount /dev/ram0 mounted
+	mistake 'a device that is mounted' '/dev/ram0 is in use by this host: it is mounted' \
+		--disk /dev/ram0
+	umount mounted
+else
+	tap_skip 'a device that is mounted' 'not in the test bed'
+fi
 mistake 'no image' 'path is missing' --disk ,ro=on
 mistake 'an option that a disk does not have' 'cahe.*cache' --disk disk,cahe=unsafe
 mistake 'an overlay for another image' 'belongs to an image of' --disk disk,overlay=overlay
