@@ -374,6 +374,22 @@ static void test_features_left_out(void **state)
 	bal_fini(&b);
 }
 
+/* Loaded into a machine with another target. */
+static void test_loaded(void **state)
+{
+	struct bal b;
+
+	bal_init(&b, *state, "size=2M");
+	((uint8_t *)virtio_config(vdriver_virtio(&b.d)))[0] = 1;
+	assert_false(vdriver_config_interrupted(&b.d));
+	assert_int_equal(b.d.dev->class->loaded(b.d.dev, &b.m.rig.err), 0);
+	assert_int_equal(vdriver_config(&b.d, 0, 4), 512);
+	assert_true(vdriver_config_interrupted(&b.d));
+	assert_int_equal(b.d.dev->class->loaded(b.d.dev, &b.m.rig.err), 0);
+	assert_false(vdriver_config_interrupted(&b.d));
+	bal_fini(&b);
+}
+
 static void test_mistakes(void **state)
 {
 	struct vmachine m;
@@ -425,8 +441,8 @@ int main(void)
 		VDRIVER_TESTS(test_inflate),           VDRIVER_TESTS(test_any_layout),
 		VDRIVER_TESTS(test_hostile_pages),     VDRIVER_TESTS(test_statistics),
 		VDRIVER_TESTS(test_statistics_once),   VDRIVER_TESTS(test_reporting),
-		VDRIVER_TESTS(test_features_left_out), VDRIVER_TESTS(test_mistakes),
-		VDRIVER_TESTS(test_memory_that_stays),
+		VDRIVER_TESTS(test_features_left_out), VDRIVER_TESTS(test_loaded),
+		VDRIVER_TESTS(test_mistakes),          VDRIVER_TESTS(test_memory_that_stays),
 	};
 
 	return cmocka_run_group_tests_name("virtio_balloon", tests, NULL, NULL);

@@ -733,6 +733,36 @@ static void test_destroyed(void **state)
 	}
 }
 
+/* A saved state that cannot be, and one that can. */
+static void test_loaded(void **state)
+{
+	int fd;
+	struct con *c = con_with_port(*state, &fd);
+	struct device *dev = c->d.dev;
+	uint8_t saved[256], *s = device_state(dev);
+	size_t size = dev->class->state->size;
+	unsigned int refused = 0;
+
+	assert_true(size <= sizeof(saved));
+	memcpy(saved, s, size);
+	assert_int_equal(dev->class->loaded(dev, &c->m.rig.err), 0);
+	for (uint64_t seed = 0; seed < 2000; seed++) {
+		state_mutate(dev->class->state, s, seed);
+		if (dev->class->loaded(dev, &c->m.rig.err)) {
+			assert_non_null(strstr(c->m.rig.err.text, "cannot be as it was saved"));
+			refused++;
+			memcpy(s, saved, size);
+			continue;
+		}
+		/* What is not refused does no harm. */
+		assert_int_equal(write(fd, "x", 1), 1);
+		turn(c);
+	}
+	assert_in_range(refused, 1000, 1999);
+	close(fd);
+	con_free(c);
+}
+
 /* Standard input and output are @fd, or again what they were. */
 static void exchange_stdio(int fd, int saved[2])
 {
@@ -851,7 +881,8 @@ int main(void)
 		VDRIVER_TESTS(test_much_output),   VDRIVER_TESTS(test_reset_within_a_chain),
 		VDRIVER_TESTS(test_much_input),    VDRIVER_TESTS(test_single_port_driver),
 		VDRIVER_TESTS(test_emergency),     VDRIVER_TESTS(test_destroyed),
-		VDRIVER_TESTS(test_window),        VDRIVER_TESTS(test_mistakes),
+		VDRIVER_TESTS(test_loaded),        VDRIVER_TESTS(test_window),
+		VDRIVER_TESTS(test_mistakes),
 	};
 
 	return cmocka_run_group_tests_name("virtio_console", tests, make_dir, remove_dir);
