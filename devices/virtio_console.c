@@ -15,13 +15,17 @@
  * for as long as a serial port waits.
  *
  * Messages to the driver wait as one bit for each port and kind: however many a guest asks for,
- * there is nothing that grows. Without named ports MULTIPORT is not offered, and the size of the
- * window is in the configuration; with them it comes by messages, in the order of the specification
- * (columns, rows), which Linux reads exchanged before 6.15.
+ * there is nothing that grows.
+ *
+ * With MULTIPORT a port has input once the driver says that it is open, and nothing is lost; Linux
+ * throws away what comes to a single port before it is a console. But a window's size comes by
+ * messages then, in the order of the specification (columns, rows), which Linux reads exchanged
+ * before 6.15; without, it is in the configuration. So MULTIPORT is not offered where there is a
+ * window and nothing but the console.
  *
  * Invariants, on the worker: a port's channel is offered nothing while an earlier chain waits in
- * the ring; input goes to a named port only while the guest has it open. Worker, but for
- * emerg_wr (vCPU threads) and the size of the window (control thread).
+ * the ring; input goes to a port only while the guest has it open, if it can say so. Worker, but
+ * for emerg_wr (vCPU threads) and the size of the window (control thread).
  */
 #include <endian.h>
 #include <linux/virtio_console.h>
@@ -69,11 +73,11 @@ struct console {
 	atomic_bool resized; /* the driver is to be told */
 };
 
-#define PORT_OPTION(n)                                                          \
-	{                                                                       \
-		.name = "port" #n, .type = OPTION_STRING,                       \
-		.offset = offsetof(struct console_options, port[n]),            \
-		.help = "a port with a name, NAME:BACKEND: org.x:unix:/tmp/it", \
+#define PORT_OPTION(n)                                                                \
+	{                                                                             \
+		.name = "port" #n, .type = OPTION_STRING,                             \
+		.offset = offsetof(struct console_options, port[n]),                  \
+		.help = "a byte stream with a name, NAME:BACKEND: org.x:unix:/run/x", \
 	}
 
 static const struct option console_options[] = {
@@ -169,7 +173,8 @@ static size_t port_input(void *arg, const uint8_t *data, size_t len)
 	struct virtio_queue *q = queue_of(p->console, p->id, RX);
 	size_t given = 0;
 
-	if (p->id && !p->console->state.open[p->id])
+	if (!p->console->state.open[p->id] &&
+	    (p->id || virtio_has(&p->console->virtio, VIRTIO_CONSOLE_F_MULTIPORT)))
 		return 0;
 	for (unsigned int i = 0; given < len; i++) {
 		struct virtio_request *r = i < INPUT_TURN ? virtio_take(q) : NULL;
@@ -483,6 +488,7 @@ static int console_create(struct device *dev, struct err *err)
 	struct console *c = container_of(dev, struct console, dev);
 	struct virtio_console_config *config = virtio_config(&c->virtio);
 	unsigned int last = 0, cols, rows;
+	bool window;
 	int ret = 0;
 
 	for (unsigned int i = 0; !ret && i < PORTS; i++) {
@@ -495,20 +501,17 @@ static int console_create(struct device *dev, struct err *err)
 	}
 	if (ret)
 		return ret;
-	c->virtio.queue_count = last ? NAMED + 2 * last : CONTROL_RX;
-	c->virtio.config_size = sizeof(*config);
-	c->virtio.offered = VIRTIO_FEATURE(VIRTIO_CONSOLE_F_EMERG_WRITE) |
-			    (last ? VIRTIO_FEATURE(VIRTIO_CONSOLE_F_MULTIPORT) : 0);
-	ret = virtio_attach(&c->virtio, dev, &model, err);
-	if (ret)
-		return ret;
+	window = chan_window(c->options.backend, &cols, &rows);
+	if (window)
+		set_window(c, cols, rows);
 	config->max_nr_ports = htole32(last + 1);
-	ret = open_ports(c, err);
-	if (ret || !chan_window(c->ports[0].chan, &cols, &rows))
-		return ret;
-	set_window(c, cols, rows);
-	c->virtio.offered |= VIRTIO_FEATURE(VIRTIO_CONSOLE_F_SIZE);
-	return 0;
+	c->virtio.config_size = sizeof(*config);
+	c->virtio.queue_count = last || !window ? NAMED + 2 * last : CONTROL_RX;
+	c->virtio.offered = VIRTIO_FEATURE(VIRTIO_CONSOLE_F_EMERG_WRITE) |
+			    (last || !window ? VIRTIO_FEATURE(VIRTIO_CONSOLE_F_MULTIPORT) : 0) |
+			    (window ? VIRTIO_FEATURE(VIRTIO_CONSOLE_F_SIZE) : 0);
+	ret = virtio_attach(&c->virtio, dev, &model, err);
+	return ret ? ret : open_ports(c, err);
 }
 
 /* Of ports that there are, and in the order of the hand-shake. */
@@ -539,7 +542,7 @@ static int console_loaded(struct device *dev, struct err *err)
 			return err_set(err, EPROTO, "%s: port %u cannot be as it was saved",
 				       dev->id, i);
 	atomic_store(&c->window, le16toh(config->cols) | (unsigned int)le16toh(config->rows) << 16);
-	if (chan_window(c->ports[0].chan, &cols, &rows))
+	if (chan_window(c->options.backend, &cols, &rows))
 		port_resized(&c->ports[0], cols, rows);
 	for (unsigned int i = 0; i < PORTS; i++)
 		chan_want_input(c->ports[i].chan);

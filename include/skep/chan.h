@@ -92,9 +92,9 @@ size_t chan_offer(struct chan *c, const uint8_t *data, size_t len);
 /* Of a port: whether anybody may be at the host's end. On its worker, or before that runs. */
 bool chan_connected(const struct chan *c);
 
-/* The size of the terminal that the channel has its input from; false: it is none, or says none.
- * Control thread. */
-bool chan_window(const struct chan *c, unsigned int *cols, unsigned int *rows);
+/* The size of the terminal that a channel @spec has its input from; false: it has none, or it does
+ * not say. Before the channel is opened as well. Control thread. */
+bool chan_window(const char *spec, unsigned int *cols, unsigned int *rows);
 /* The process was told that its terminal has another size (SIGWINCH). Control thread. */
 void chan_window_changed(struct machine *m);
 

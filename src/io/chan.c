@@ -618,11 +618,12 @@ bool chan_connected(const struct chan *c)
 	return chan_host_connected(c);
 }
 
-bool chan_window(const struct chan *c, unsigned int *cols, unsigned int *rows)
+bool chan_window(const char *spec, unsigned int *cols, unsigned int *rows)
 {
 	struct winsize size;
 
-	if (!c->terminal || ioctl(STDIN_FILENO, TIOCGWINSZ, &size) || !size.ws_col || !size.ws_row)
+	if (strcmp(spec, "stdio") || !isatty(STDIN_FILENO) || !tty_foreground(STDIN_FILENO) ||
+	    ioctl(STDIN_FILENO, TIOCGWINSZ, &size) || !size.ws_col || !size.ws_row)
 		return false;
 	*cols = size.ws_col;
 	*rows = size.ws_row;
@@ -634,7 +635,8 @@ void chan_window_changed(struct machine *m)
 	unsigned int cols, rows;
 
 	for (struct chan *c = m->chans; c; c = c->next) {
-		if (!c->port_ops || !c->port_ops->resized || !chan_window(c, &cols, &rows))
+		if (!c->terminal || !c->port_ops || !c->port_ops->resized ||
+		    !chan_window("stdio", &cols, &rows))
 			continue;
 		device_lock(c->dev);
 		c->port_ops->resized(c->port, cols, rows);

@@ -322,7 +322,8 @@ static void windows_have_sizes(void **state)
 	(void)state;
 	assert_int_equal(openpty(&master, &slave, NULL, NULL, &size), 0);
 	p = port_new(0, false, "stdio", slave, slave);
-	assert_true(chan_window(p->chan, &cols, &rows));
+	assert_true(chan_window("stdio", &cols, &rows));
+	assert_false(chan_window("none", &cols, &rows));
 	assert_int_equal(cols, 80);
 	assert_int_equal(rows, 24);
 	size.ws_col = 132;
@@ -335,6 +336,7 @@ static void windows_have_sizes(void **state)
 	size.ws_col = 0;
 	assert_int_equal(ioctl(master, TIOCSWINSZ, &size), 0);
 	chan_window_changed(&p->f->machine);
+	assert_false(chan_window("stdio", &cols, &rows));
 	assert_int_equal(p->resizes, 1);
 	assert_int_equal(write(master, "k\001bl", 4), 4);
 	for (int i = 0; i < 5; i++) {
@@ -349,7 +351,6 @@ static void windows_have_sizes(void **state)
 	close(slave);
 	/* No terminal, no window. */
 	p = port_new(0, false, "none", -1, -1);
-	assert_false(chan_window(p->chan, &cols, &rows));
 	chan_window_changed(&p->f->machine);
 	assert_int_equal(p->resizes, 0);
 	port_free(p);

@@ -26,7 +26,9 @@
 #define RX(port) ((port) ? 2 + 2 * (port) : 0U)
 #define TX(port) ((port) ? 3 + 2 * (port) : 1U)
 #define CRX      2U
-#define CTX      3U
+/* All features but that of many ports: as early Linux, or firmware, has it. */
+#define SINGLE (~(VIRTIO_FEATURE(VIRTIO_CONSOLE_F_MULTIPORT) | VIRTIO_FEATURE(VIRTIO_F_IN_ORDER)))
+#define CTX    3U
 
 struct con {
 	struct vmachine m;
@@ -252,10 +254,11 @@ static void test_identity(void **state)
 
 	assert_int_equal(c->d.id, 3);
 	assert_int_equal(vdriver_offered(&c->d) & 0xffffff,
-			 VIRTIO_FEATURE(VIRTIO_CONSOLE_F_EMERG_WRITE));
-	vdriver_set(&c->d, VREG_QUEUE_SELECT, 1);
+			 VIRTIO_FEATURE(VIRTIO_CONSOLE_F_EMERG_WRITE) |
+				 VIRTIO_FEATURE(VIRTIO_CONSOLE_F_MULTIPORT));
+	vdriver_set(&c->d, VREG_QUEUE_SELECT, CTX);
 	assert_int_equal(vdriver_get(&c->d, VREG_QUEUE_MAX), 256);
-	vdriver_set(&c->d, VREG_QUEUE_SELECT, 2);
+	vdriver_set(&c->d, VREG_QUEUE_SELECT, CTX + 1);
 	assert_int_equal(vdriver_get(&c->d, VREG_QUEUE_MAX), 0);
 	con_free(c);
 	c = con_new(*state, "port2=two:none port8=eight:none");
@@ -281,7 +284,7 @@ static void test_console(void **state)
 	struct vring_done done;
 	int fd = dial("con");
 
-	vdriver_start(&c->d, UINT64_MAX);
+	vdriver_start(&c->d, SINGLE);
 	assert_true(say(c, TX(0), "hello "));
 	assert_true(vdriver_interrupted(&c->d, TX(0)));
 	ring = vdriver_ring(&c->d, TX(0));
@@ -331,7 +334,7 @@ static void test_odd_buffers(void **state)
 	int fd = dial("con");
 	char text[200];
 
-	vdriver_start(&c->d, UINT64_MAX);
+	vdriver_start(&c->d, SINGLE);
 	ring = vdriver_ring(&c->d, RX(0));
 	out = vring_buffer(ring, "mine", 4);
 	turn(c);
@@ -394,6 +397,27 @@ static void test_ports(void **state)
 	assert_told(c, 1, VIRTIO_CONSOLE_PORT_ADD, 1, "");
 	assert_told(c, 3, VIRTIO_CONSOLE_PORT_ADD, 1, "");
 	bring_up(c, 1, "org.skep.1", true);
+	close(fd);
+	con_free(c);
+}
+
+/* What is typed before the console is one, is for the console. */
+static void test_typed_ahead(void **state)
+{
+	struct con *c = con_new(*state, "backend=unix:@/con");
+	int fd = dial("con");
+
+	assert_int_equal(write(fd, "early", 5), 5);
+	turn(c);
+	vdriver_start(&c->d, UINT64_MAX);
+	give(c, RX(0), 2, 16);
+	give(c, CRX, 8, 64);
+	assert_hears(c, RX(0), "");
+	tell(c, 0, VIRTIO_CONSOLE_DEVICE_READY, 1);
+	assert_told(c, 0, VIRTIO_CONSOLE_PORT_ADD, 1, "");
+	assert_hears(c, RX(0), "");
+	bring_up(c, 0, "", true);
+	assert_hears(c, RX(0), "early");
 	close(fd);
 	con_free(c);
 }
@@ -480,7 +504,7 @@ static void test_broken_ring(void **state)
 	struct vring_buf bad = {.gpa = UINT64_C(1) << 40, .len = 16};
 	int fd = dial("con");
 
-	vdriver_start(&c->d, UINT64_MAX);
+	vdriver_start(&c->d, SINGLE);
 	assert_int_equal(vring_add(vdriver_ring(&c->d, TX(0)), &bad, 1, 0, false, c), 0);
 	vdriver_kick(&c->d, TX(0));
 	turn(c);
@@ -488,7 +512,7 @@ static void test_broken_ring(void **state)
 	assert_int_equal(write(fd, "in", 2), 2);
 	turn(c);
 	vdriver_reset(&c->d);
-	vdriver_start(&c->d, UINT64_MAX);
+	vdriver_start(&c->d, SINGLE);
 	assert_true(say(c, TX(0), "well"));
 	assert_reads(fd, "well");
 	give(c, RX(0), 1, 8);
@@ -674,8 +698,7 @@ static void test_single_port_driver(void **state)
 	struct con *c = con_new(*state, "backend=unix:@/con port1=one:unix:@/p1");
 	int fd = dial("con"), other = dial("p1");
 
-	vdriver_start(&c->d, ~VIRTIO_FEATURE(VIRTIO_CONSOLE_F_MULTIPORT) &
-				     ~VIRTIO_FEATURE(VIRTIO_F_IN_ORDER));
+	vdriver_start(&c->d, SINGLE);
 	give(c, CRX, 4, 64);
 	tell(c, 0, VIRTIO_CONSOLE_DEVICE_READY, 1);
 	assert_no_message(c);
@@ -788,7 +811,12 @@ static void check_window(const struct vdriver_way *way, int tty, bool ports)
 {
 	struct con *c = con_new(way, ports ? "backend=stdio port1=one:none" : "backend=stdio");
 
-	assert_true(vdriver_offered(&c->d) & VIRTIO_FEATURE(VIRTIO_CONSOLE_F_SIZE));
+	/* Without ports all of it is in the configuration. */
+	assert_int_equal(vdriver_offered(&c->d) & 3,
+			 VIRTIO_FEATURE(VIRTIO_CONSOLE_F_SIZE) |
+				 (ports ? VIRTIO_FEATURE(VIRTIO_CONSOLE_F_MULTIPORT) : 0));
+	vdriver_set(&c->d, VREG_QUEUE_SELECT, CRX);
+	assert_int_equal(vdriver_get(&c->d, VREG_QUEUE_MAX), ports ? 256 : 0);
 	assert_int_equal(vdriver_config(&c->d, 0, 2), 80);
 	assert_int_equal(vdriver_config(&c->d, 2, 2), 24);
 	vdriver_start(&c->d, UINT64_MAX);
@@ -874,14 +902,23 @@ static int remove_dir(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		VDRIVER_TESTS(test_identity),      VDRIVER_TESTS(test_console),
-		VDRIVER_TESTS(test_odd_buffers),   VDRIVER_TESTS(test_ports),
-		VDRIVER_TESTS(test_messages_wait), VDRIVER_TESTS(test_nonsense),
-		VDRIVER_TESTS(test_broken_ring),   VDRIVER_TESTS(test_closed_port),
-		VDRIVER_TESTS(test_much_output),   VDRIVER_TESTS(test_reset_within_a_chain),
-		VDRIVER_TESTS(test_much_input),    VDRIVER_TESTS(test_single_port_driver),
-		VDRIVER_TESTS(test_emergency),     VDRIVER_TESTS(test_destroyed),
-		VDRIVER_TESTS(test_loaded),        VDRIVER_TESTS(test_window),
+		VDRIVER_TESTS(test_identity),
+		VDRIVER_TESTS(test_console),
+		VDRIVER_TESTS(test_odd_buffers),
+		VDRIVER_TESTS(test_ports),
+		VDRIVER_TESTS(test_typed_ahead),
+		VDRIVER_TESTS(test_messages_wait),
+		VDRIVER_TESTS(test_nonsense),
+		VDRIVER_TESTS(test_broken_ring),
+		VDRIVER_TESTS(test_closed_port),
+		VDRIVER_TESTS(test_much_output),
+		VDRIVER_TESTS(test_reset_within_a_chain),
+		VDRIVER_TESTS(test_much_input),
+		VDRIVER_TESTS(test_single_port_driver),
+		VDRIVER_TESTS(test_emergency),
+		VDRIVER_TESTS(test_destroyed),
+		VDRIVER_TESTS(test_loaded),
+		VDRIVER_TESTS(test_window),
 		VDRIVER_TESTS(test_mistakes),
 	};
 
