@@ -105,6 +105,19 @@ static int apply_net(void *ctx, const struct flag *flag, const char *value, stru
 	return ret ? ret : config_set_list(run->config, section, NULL, value, err);
 }
 
+/* --console BACKEND[,key=value…] */
+static int apply_console(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct run *run = ctx;
+	int ret = config_set(run->config, "device.console", "virtio_console", err);
+
+	(void)flag;
+	/* The terminal goes to the console that was asked for, unless COM1 was asked for too. */
+	if (!ret && !strncmp(value, "stdio", 5) && !run->serials)
+		ret = config_set(run->config, "device.com1.backend", "none", err);
+	return ret ? ret : config_set_list(run->config, "device.console", "backend", value, err);
+}
+
 static int apply_disk(void *ctx, const struct flag *flag, const char *value, struct err *err)
 {
 	struct run *run = ctx;
@@ -206,6 +219,8 @@ const struct flag run_flags[] = {
 	 NULL},
 	{0, "serial", "BACKEND",
 	 "stdio, pty, file:PATH, unix:PATH or none; repeatable: COM1 to COM4", apply_serial, NULL},
+	{0, "console", "BACKEND[,KEY=VALUE]", "a virtio console, /dev/hvc0 of Linux; as --serial",
+	 apply_console, NULL},
 	{0, "device", "MODEL[,KEY=VALUE]", "a device; `skep devices` lists the models",
 	 apply_device, NULL},
 	{0, "config", "FILE", "read options from a file of KEY = VALUE lines", apply_config, NULL},
