@@ -165,7 +165,9 @@ static void transfer(struct blk_queue *q, struct blk_request *r)
 		iov->iov_len -= skip;
 	}
 	if (in) {
-		iov[n - 1].iov_len--; /* the status */
+		/* The status; where it stands alone, nothing is left of its iovec. */
+		if (!--iov[n - 1].iov_len)
+			n--;
 		r->done = len;
 		disk_read(q->disk, &r->disk, iov, n, r->sector * DISK_SECTOR);
 	} else {

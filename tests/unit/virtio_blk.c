@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "skep/bits.h"
@@ -33,6 +35,16 @@ int fdatasync(int fd)
 	(void)fd;
 	syncs++;
 	return 0;
+}
+
+/* And where the last transfer from a file went. */
+static const void *read_into;
+
+ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t at, int flags)
+{
+	if (at >= 0)
+		read_into = iov->iov_base;
+	return syscall(SYS_preadv2, fd, iov, n, at, 0, flags);
 }
 
 /* A machine with a disk. */
@@ -347,6 +359,34 @@ static void test_any_layout(void **state)
 					 read_byte(&s, sector + len / SECTOR - 1));
 		}
 	}
+	setup_fini(&s);
+}
+
+/* Past the page cache there is no copy either, where the data itself lies well. */
+static void test_direct(void **state)
+{
+	struct request r;
+	struct setup s;
+	int fd;
+
+	image_init(&s);
+	fd = open(s.image, O_RDONLY | O_DIRECT);
+	image_fini(&s);
+	if (fd < 0)
+		skip();
+	close(fd);
+	setup_init(&s, *state, "direct=on", ANY);
+	r = request_new(&s, VIRTIO_BLK_T_IN, 8, 8192);
+	r.status++; /* as odd as it may lie */
+	assert_int_equal(transact(&s, &r, true, NULL), VIRTIO_BLK_S_OK);
+	assert_ptr_equal(read_into, ptr(&s, r.data, 8192));
+	assert_int_equal(*(uint8_t *)ptr(&s, r.data + 4096, 1), byte_at(16, 0));
+	/* Elsewhere there is. */
+	r = request_new(&s, VIRTIO_BLK_T_IN, 8, 4096);
+	r.data = alloc(&s, 8192) + 1;
+	assert_int_equal(transact(&s, &r, true, NULL), VIRTIO_BLK_S_OK);
+	assert_ptr_not_equal(read_into, ptr(&s, r.data, 4096));
+	assert_int_equal(*(uint8_t *)ptr(&s, r.data, 1), byte_at(8, 0));
 	setup_fini(&s);
 }
 
@@ -867,6 +907,7 @@ int main(void)
 		VDRIVER_TESTS(test_features_by_options),
 		VDRIVER_TESTS(test_read_and_write),
 		VDRIVER_TESTS(test_any_layout),
+		VDRIVER_TESTS(test_direct),
 		VDRIVER_TESTS(test_get_id),
 		VDRIVER_TESTS(test_discard_and_zeroes),
 		VDRIVER_TESTS(test_longest_range),
