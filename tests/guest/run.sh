@@ -91,7 +91,8 @@ while IFS='|' read -r name want image options <&3; do
 	set -- $name
 	case ${1:-#} in '#'*) continue ;; esac
 	case $wanted in '  ' | *" $1 "*) ;; *) continue ;; esac
-	options=$(echo "$options" | sed "s|@images|$images|g")
+	case $options in *@disk*) dd if=/dev/zero of="$work/disk" bs=1024 count=1024 2>/dev/null ;; esac
+	options=$(echo "$options" | sed "s|@images|$images|g; s|@disk|$work/disk|g")
 	# shellcheck disable=SC2086 # as above
 	set -- $name $want $image
 	eval "set -- \"\$@\" $options"
