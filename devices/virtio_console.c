@@ -173,8 +173,7 @@ static size_t port_input(void *arg, const uint8_t *data, size_t len)
 	struct virtio_queue *q = queue_of(p->console, p->id, RX);
 	size_t given = 0;
 
-	if (!p->console->state.open[p->id] &&
-	    (p->id || virtio_has(&p->console->virtio, VIRTIO_CONSOLE_F_MULTIPORT)))
+	if (!p->console->state.open[p->id])
 		return 0;
 	for (unsigned int i = 0; given < len; i++) {
 		struct virtio_request *r = i < INPUT_TURN ? virtio_take(q) : NULL;
@@ -336,6 +335,16 @@ static void hear_messages(struct console *c, struct virtio_queue *q)
 
 /* The queues */
 
+static void ready_for_input(struct console_port *p)
+{
+	struct console *c = p->console;
+
+	/* A driver of one port has no way to say that it is open. */
+	if (!p->id && !virtio_has(&c->virtio, VIRTIO_CONSOLE_F_MULTIPORT))
+		c->state.open[0] = 1;
+	chan_want_input(p->chan);
+}
+
 static void console_ready(struct virtio_queue *q)
 {
 	struct console *c = to_console(q->virtio);
@@ -348,7 +357,7 @@ static void console_ready(struct virtio_queue *q)
 	else if (!c->ports[id].chan)
 		return;
 	else if (n % 2 == RX)
-		chan_want_input(c->ports[id].chan);
+		ready_for_input(&c->ports[id]);
 	else
 		send_output(&c->ports[id], q);
 }
@@ -527,7 +536,7 @@ static bool port_possible(const struct console *c, unsigned int id)
 		return false;
 	if (!c->ports[id].chan)
 		return !s->added[id] && !s->sent[id];
-	return s->added[id] || !(s->ready[id] || s->open[id] || s->wait[id]);
+	return s->added[id] || !(s->ready[id] || (id && s->open[id]) || s->wait[id]);
 }
 
 /* The window is this machine's. Behind a reset, so no queue has run since. */

@@ -6,8 +6,9 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_console.h>
 #include <linux/virtio_ring.h>
-#include <poll.h>
+#include <pthread.h>
 #include <pty.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include "skep/chan.h"
 #include "skep/clock.h"
 #include "skep/worker_sim.h"
+#include "skep/workers.h"
 #include "support/vdriver.h"
 
 #define RX(port) ((port) ? 2 + 2 * (port) : 0U)
@@ -857,6 +859,136 @@ static void test_window(void **state)
 	close(slave);
 }
 
+/* Threads: the device's worker, the control thread's part, a client; this one is the vCPU. */
+
+struct stress {
+	struct con *c;
+	int master;
+	atomic_bool end;
+	atomic_uint echoed;
+};
+
+static void *control_thread(void *arg)
+{
+	struct stress *s = arg;
+	char sink[4096];
+
+	for (unsigned int n = 0; !atomic_load(&s->end); n++) {
+		set_window(s->master, 80 + n % 2, 24);
+		chan_window_changed(&s->c->m.rig.machine);
+		while (read(s->master, sink, sizeof(sink)) > 0)
+			;
+		if (write(s->master, "k", 1) < 0)
+			assert_int_equal(errno, EAGAIN);
+		usleep(200);
+	}
+	return NULL;
+}
+
+static void *client_thread(void *arg)
+{
+	struct stress *s = arg;
+	char buf[4096];
+
+	while (!atomic_load(&s->end)) {
+		int fd = dial("p1");
+
+		for (int i = 0; i < 20 && !atomic_load(&s->end); i++) {
+			ssize_t n = read(fd, buf, sizeof(buf));
+
+			if (n > 0 && write(fd, buf, (size_t)n) > 0)
+				atomic_fetch_add(&s->echoed, 1);
+			usleep(100);
+		}
+		close(fd);
+	}
+	return NULL;
+}
+
+/* Adds a chain and rings, if there is room. */
+static void post_chain(struct con *c, unsigned int queue, const struct vring_buf *buf, bool out)
+{
+	if (!vring_add(vdriver_ring(&c->d, queue), buf, out, !out, false, c))
+		vdriver_kick(&c->d, queue);
+}
+
+static void use(struct con *c, unsigned int round)
+{
+	static const uint8_t queues[] = {0, 1, CRX, CTX, 4, 5};
+	uint8_t ready[2][8] = {{0, 0, 0, 0, 0, 0, 1, 0}, {1, 0, 0, 0, 3, 0, 1, 0}};
+	uint8_t open[8] = {1, 0, 0, 0, 6, 0, 1, 0};
+	struct vring_buf bufs[6], messages[3];
+	struct vring_done done;
+
+	c->m.next = MIB(1);
+	vdriver_start(&c->d, round % 3 ? UINT64_MAX : SINGLE);
+	for (unsigned int i = 0; i < ARRAY_SIZE(queues); i++)
+		bufs[i] = (struct vring_buf){
+			.gpa = vring_alloc(vdriver_ring(&c->d, queues[i]), 200), .len = 200};
+	messages[0] = vring_buffer(vdriver_ring(&c->d, CTX), ready[0], 8);
+	messages[1] = vring_buffer(vdriver_ring(&c->d, CTX), ready[1], 8);
+	messages[2] = vring_buffer(vdriver_ring(&c->d, CTX), open, 8);
+	for (unsigned int i = 0; i < 200; i++) {
+		if (i < 3)
+			post_chain(c, CTX, &messages[i], true);
+		post_chain(c, 0, &bufs[0], false);
+		post_chain(c, 1, &bufs[1], true);
+		post_chain(c, CRX, &bufs[2], false);
+		post_chain(c, RX(1), &bufs[4], false);
+		post_chain(c, TX(1), &bufs[5], true);
+		vdriver_set_config(&c->d, 8, 1, '.');
+		vdriver_config(&c->d, 0, 4);
+		for (unsigned int q = 0; q < ARRAY_SIZE(queues); q++)
+			while (vring_reap(vdriver_ring(&c->d, queues[q]), &done))
+				;
+		usleep(20);
+	}
+	if (round % 2) {
+		virtio_quiesce(vdriver_virtio(&c->d));
+		virtio_resume(vdriver_virtio(&c->d));
+	}
+	vdriver_reset(&c->d);
+}
+
+static void test_threads(void **state)
+{
+	int slave, saved[2] = {-1, -1};
+	pthread_t control, client;
+	struct machine *machine;
+	struct stress s = {0};
+	struct con *c;
+	struct err err;
+
+	if (worker_probe(&err))
+		skip();
+	c = calloc(1, sizeof(*c));
+	assert_non_null(c);
+	s.c = c;
+	assert_int_equal(openpty(&s.master, &slave, NULL, NULL, NULL), 0);
+	assert_int_equal(fcntl(s.master, F_SETFL, O_NONBLOCK), 0);
+	set_window(slave, 80, 24);
+	exchange_stdio(slave, saved);
+	vmachine_init(&c->m);
+	machine = &c->m.rig.machine;
+	workers_destroy(machine->workers);
+	assert_int_equal(workers_create(&machine->workers, 0, &err), 0);
+	vdriver_create(&c->d, &c->m, *state, "virtio_console",
+		       with_dir("backend=stdio port1=one:unix:@/p1"));
+	assert_int_equal(workers_start(machine->workers, &err), 0);
+	assert_int_equal(pthread_create(&control, NULL, control_thread, &s), 0);
+	assert_int_equal(pthread_create(&client, NULL, client_thread, &s), 0);
+	for (unsigned int round = 0; round < 12 || !atomic_load(&s.echoed); round++)
+		use(c, round);
+	atomic_store(&s.end, true);
+	pthread_join(control, NULL);
+	pthread_join(client, NULL);
+	workers_stop(machine->workers);
+	con_free(c);
+	exchange_stdio(-1, saved);
+	close(s.master);
+	close(slave);
+}
+
 static void test_mistakes(void **state)
 {
 	static const struct {
@@ -919,6 +1051,7 @@ int main(void)
 		VDRIVER_TESTS(test_destroyed),
 		VDRIVER_TESTS(test_loaded),
 		VDRIVER_TESTS(test_window),
+		VDRIVER_TESTS(test_threads),
 		VDRIVER_TESTS(test_mistakes),
 	};
 
