@@ -19,8 +19,8 @@
  *
  * With MULTIPORT a port has input once the driver says that it is open, and nothing is lost; Linux
  * throws away what comes to a single port before it is a console. But a window's size comes by
- * messages then, in the order of the specification (columns, rows), which Linux reads exchanged
- * before 6.15; without, it is in the configuration. So MULTIPORT is not offered where there is a
+ * messages then, in the order of the specification (columns, rows), and many versions of Linux take
+ * them exchanged; without, it is in the configuration. So MULTIPORT is not offered where there is a
  * window and nothing but the console.
  *
  * Invariants, on the worker: a port's channel is offered nothing while an earlier chain waits in

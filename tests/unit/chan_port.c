@@ -346,6 +346,14 @@ static void windows_have_sizes(void **state)
 	/* Ports know of no breaks. */
 	assert_int_equal(p->got_len, 2);
 	assert_memory_equal(p->got, "kl", 2);
+	/* Ctrl-a p and Ctrl-a x are the control thread's, whoever reads the terminal. */
+	assert_int_equal(write(master, "\001p", 2), 2);
+	for (int i = 0; i < 5; i++) {
+		run_later(p->f);
+		poll(NULL, 0, 1);
+	}
+	assert_true(p->f->paused);
+	assert_int_equal(p->got_len, 2);
 	port_free(p);
 	close(master);
 	close(slave);
