@@ -24,6 +24,7 @@
  * Invariant: of the hand only the chains in front are ever used, so the rest can be untaken in
  * reverse when the queue stops.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
@@ -50,6 +51,7 @@
 
 #define MACS_MAX     64U
 #define MAC_LEN      6U
+#define LINK_MOST    18U   /* an Ethernet header with a VLAN tag */
 #define FRAME_SMALL  1526U /* 5.1.6.3.1, without segmentation offload */
 #define MAC_BROAD    UINT64_C(0xffffffffffff)
 #define MAC_GROUP    UINT64_C(0x01) /* of the first byte: it is a group's */
@@ -274,7 +276,8 @@ static void deliver(struct net_rx *rx, size_t len)
 		virtio_done(r, part);
 	}
 	rx->count -= n;
-	memmove(rx->hand, rx->hand + n, rx->count * sizeof(rx->hand[0]));
+	for (unsigned int i = 0; i < rx->count; i++)
+		rx->hand[i] = rx->hand[n + i];
 	count(&rx->net->rx_frames);
 }
 
@@ -301,19 +304,36 @@ static bool finish(struct net_rx *rx)
 	return true;
 }
 
+/* Larger than the driver was told that packets are (5.1.4.2). */
+static bool exceeds(const struct net *n, uint8_t gso, size_t len)
+{
+	return virtio_has(&n->virtio, VIRTIO_NET_F_MTU) &&
+	       (gso & ~VIRTIO_NET_HDR_GSO_ECN) == VIRTIO_NET_HDR_GSO_NONE &&
+	       len > NETPORT_HEADER + LINK_MOST + netport_info(n->port)->mtu;
+}
+
 static void received(struct net_rx *rx, size_t len)
 {
-	uint8_t to[MAC_LEN];
+	static const uint8_t no_flags;
+	const struct iovec *iov = rx->iov + rx->iov_at;
+	uint8_t head[NETPORT_HEADER + MAC_LEN];
 
-	if (len < NETPORT_HEADER + MAC_LEN) {
+	if (len < sizeof(head)) {
 		count(&rx->net->rx_dropped);
 		return;
 	}
-	iov_get(rx->iov + rx->iov_at, NETPORT_HEADER, to, sizeof(to));
-	if (!passes(rx->net, load_mac(to))) {
+	iov_get(iov, 0, head, sizeof(head));
+	if (exceeds(rx->net, head[offsetof(struct virtio_net_hdr_v1, gso_type)], len)) {
+		count(&rx->net->rx_dropped);
+		return;
+	}
+	if (!passes(rx->net, load_mac(head + NETPORT_HEADER))) {
 		count(&rx->net->rx_filtered);
 		return;
 	}
+	/* 5.1.6.4.1; a tap tells of checksums that it has verified in any case. */
+	if (!virtio_has(&rx->net->virtio, VIRTIO_NET_F_GUEST_CSUM))
+		iov_put(iov, offsetof(struct virtio_net_hdr_v1, flags), &no_flags, 1);
 	if (len <= rx->room) {
 		deliver(rx, len);
 		return;
@@ -717,23 +737,27 @@ static const struct virtio_model net_model = {
 
 static int parse_mac(const char *text, uint64_t *mac, struct err *err)
 {
-	unsigned int b[MAC_LEN];
-	int end = 0;
+	const char *at = text;
 
-	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-		   &end) != MAC_LEN ||
-	    text[end] || end != 17)
-		return err_set(err, EINVAL, "mac: '%.32s' is not an address like 02:00:00:12:34:56",
-			       text);
 	*mac = 0;
-	for (unsigned int i = 0; i < MAC_LEN; i++)
-		*mac |= (uint64_t)b[i] << 8 * i;
+	for (unsigned int i = 0; i < MAC_LEN; i++, at += 3) {
+		char *end = NULL;
+		unsigned long byte = isxdigit((unsigned char)*at) ? strtoul(at, &end, 16) : 0;
+
+		if (end != at + 2 || *end != (i < MAC_LEN - 1 ? ':' : '\0'))
+			return err_set(err, EINVAL,
+				       "mac: '%.32s' is not an address like 02:00:00:12:34:56",
+				       text);
+		*mac |= (uint64_t)byte << 8 * i;
+	}
 	if (!*mac || *mac & MAC_GROUP)
 		return err_set(err, EINVAL,
 			       "mac: %s is no card's address: its first byte is odd, or all are 0",
 			       text);
 	return 0;
 }
+
+/* The device */
 
 static uint64_t hash(uint64_t h, const char *text)
 {
@@ -808,7 +832,7 @@ static int add_files(struct net *n, struct err *err)
 		struct net_rx *rx = &n->rx[i];
 		struct net_tx *tx = &n->tx[i];
 
-		rx->queue = &n->virtio.queues[2 * i];
+		rx->queue = n->virtio.queues + (size_t)2 * i;
 		tx->queue = rx->queue + 1;
 		rx->slot = worker_add_file(rx->queue->worker, fd);
 		if (rx->slot < 0)

@@ -23,11 +23,13 @@
 
 #include "net_priv.h"
 #include "skep/bits.h"
+#include "skep/clock.h"
 #include "skep/config.h"
 #include "skep/err.h"
 #include "skep/log.h"
 
 #define TUN_FLAGS (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
+#define BUSY_WAIT (500 * NS_PER_MS)
 
 static const struct {
 	unsigned int host;                 /* TUN_F_… */
@@ -212,6 +214,18 @@ static int refused(int fd, int errnum, const char *name, bool many, bool there, 
 	}
 }
 
+/* The rings of a process that has just ended give its files back a moment later. */
+static int set_interface_soon(int fd, const char *name, unsigned int flags)
+{
+	const struct timespec pause = clock_timespec(10 * NS_PER_MS);
+	const uint64_t deadline = clock_now() + BUSY_WAIT;
+	int ret;
+
+	while ((ret = set_interface(fd, name, flags)) == -EBUSY && clock_now() < deadline)
+		nanosleep(&pause, NULL);
+	return ret;
+}
+
 /* A tap made with multi_queue is attached to as such, though only one queue is wanted of it. */
 static int attach(struct netport *p, const char *name, bool there, struct err *err)
 {
@@ -223,9 +237,9 @@ static int attach(struct netport *p, const char *name, bool there, struct err *e
 		p->fds[i] = open_tun(err);
 		if (p->fds[i] < 0)
 			return p->fds[i];
-		ret = set_interface(p->fds[i], name, flags);
+		ret = set_interface_soon(p->fds[i], name, flags);
 		if (ret == -EINVAL && there && !many)
-			ret = set_interface(p->fds[i], name, flags | IFF_MULTI_QUEUE);
+			ret = set_interface_soon(p->fds[i], name, flags | IFF_MULTI_QUEUE);
 		if (ret)
 			return refused(p->fds[i], -ret, name, many, there, err);
 	}

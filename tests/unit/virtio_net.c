@@ -395,6 +395,23 @@ static void test_receive_unmerged(void **state)
 	fini(&f);
 }
 
+/* 5.1.4.2: nothing larger than the MTU. */
+static void test_mtu(void **state)
+{
+	struct fixture f;
+
+	init(&f, state, "mtu=1300", UINT64_MAX);
+	post(&f, 3, 2000);
+	inject(&f, own, 1300 + 18, 1);
+	inject(&f, own, 1300 + 19, 2);
+	inject(&f, own, 60, 3);
+	vdriver_turn(&f.d);
+	assert_got(&f, own, 1300 + 18, 1, 1);
+	assert_got(&f, own, 60, 3, 1);
+	assert_got_none(&f);
+	fini(&f);
+}
+
 /* Without buffers the network is left alone, and nobody turns in circles. */
 static void test_no_buffers(void **state)
 {
@@ -725,6 +742,7 @@ int main(void)
 		VDRIVER_TESTS(test_full_socket),
 		VDRIVER_TESTS(test_receive_merged),
 		VDRIVER_TESTS(test_receive_unmerged),
+		VDRIVER_TESTS(test_mtu),
 		VDRIVER_TESTS(test_no_buffers),
 		VDRIVER_TESTS(test_large_frame_waits),
 		VDRIVER_TESTS(test_small_buffers),
