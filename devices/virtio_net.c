@@ -733,7 +733,7 @@ static const struct virtio_model net_model = {
 	.stop = net_stop,
 };
 
-/* The device */
+/* Addresses */
 
 static int parse_mac(const char *text, uint64_t *mac, struct err *err)
 {
@@ -756,8 +756,6 @@ static int parse_mac(const char *text, uint64_t *mac, struct err *err)
 			       text);
 	return 0;
 }
-
-/* The device */
 
 static uint64_t hash(uint64_t h, const char *text)
 {
@@ -784,6 +782,8 @@ static uint64_t make_mac(const struct net *n)
 	h = hash(hash(hash(h, host), netport_info(n->port)->name), n->dev.id);
 	return ((h ^ h >> 32) << 8 & UINT64_C(0xffffffffff00)) | 0x02;
 }
+
+/* The device */
 
 static uint64_t offered(const struct net *n)
 {

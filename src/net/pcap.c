@@ -24,7 +24,7 @@
 
 #define MAGIC_NS          0xa1b23c4dU
 #define LINKTYPE_ETHERNET 1U
-#define BUFFER_BYTES      ((size_t)512 * 1024)
+#define BUFFER_BYTES      ((size_t)4 << 20) /* more than 64 of the largest frames */
 
 struct file_header {
 	uint32_t magic;
