@@ -18,7 +18,8 @@ tools=$here/../../tools
 . "$tools/lib/debian.sh"
 
 readonly VIRTIO_MODULES=(virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci
-	virtio_mmio virtio-rng virtio_blk virtio_console virtio_balloon)
+	virtio_mmio virtio-rng virtio_blk virtio_console virtio_balloon failover net_failover
+	virtio_net)
 readonly USAGE='usage: tests/system/run.sh [--here] [--only SCRIPT] BUILD [SANITIZED-BUILD]'
 inside=1 only=''
 while (($#)); do

@@ -22,11 +22,13 @@ CLOCKS = {
     "boot-real": "the real clock, two processors in the bed",
     "blk-counted": "the counted clock, one processor",
     "blk-real": "the real clock, two processors in the bed",
+    "net-counted": "the counted clock, one processor",
+    "net-real": "the real clock, two processors in the bed",
     "demo": "the real clock, this machine's own /dev/kvm",
 }
 
 # The figure that a scenario is about, and that ratios are of; its unit by its name.
-MAIN = {"boot": "time_ms", "blk": "r4k_d1_us", "demo": "time_ms"}
+MAIN = {"boot": "time_ms", "blk": "r4k_d1_us", "net": "rtt_us", "demo": "time_ms"}
 
 # Figure, heading, digits: what the tables show of all that the JSON file has.
 COLUMNS = {
@@ -48,6 +50,10 @@ COLUMNS = {
         ("r4k_d32_us", "4k d32", 1),
         ("r128k_d8_us", "128k d8", 1),
         ("r128k_d8_mbs", "MB/s", 0),
+    ],
+    "net": [
+        ("out_mbs", "out MB/s", 0),
+        ("in_mbs", "in MB/s", 0),
     ],
     "demo": [
         ("first_entry_ms", "to entry", 2),
