@@ -22,8 +22,6 @@
 	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK | \
 	 VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_FAILED)
 
-#define QUEUE_SIZE_MAX 1024
-
 static const struct option virtio_options[] = {
 	{.name = "transport",
 	 .type = OPTION_CHOICE,
@@ -39,8 +37,8 @@ static const struct option virtio_options[] = {
 	 .type = OPTION_UINT,
 	 .offset = offsetof(struct virtio_options, queue_size),
 	 .fallback = "256",
-	 .min = 2,
-	 .max = QUEUE_SIZE_MAX,
+	 .min = 1,
+	 .max = VIRTQ_SIZE_MAX,
 	 .help = "entries of a queue at most; a power of two"},
 	{.name = "packed",
 	 .type = OPTION_BOOL,
