@@ -6,7 +6,7 @@
 
 directory=$1
 export SKEP="$1/skep" KERNEL="$1/vmlinuz" GENERIC="$1/vmlinuz.generic" INITRD="$1/initrd"
-export EXTRA="$1/initrd.extra" MODULES="$1/initrd.modules"
+export EXTRA="$1/initrd.extra" MODULES="$1/initrd.modules" VERIFY="$1/verify"
 # shellcheck source=tests/system/tap.sh
 . "$1/suite/tap.sh"
 log=$1/log

@@ -41,6 +41,7 @@ trap 'rm -rf "$stage"' EXIT
 [[ -z $inside ]] || qemu_need 'the test bed is a machine emulated by it'
 PATH=$PATH:/usr/sbin:/sbin
 command_need "the guests' disks have file systems" mkfs.ext4 e2fsprogs
+apt_need 'a load in the guests is a C program' gcc libc6-dev
 kernel_need
 generic_need
 chmod 755 "$stage"
@@ -70,7 +71,9 @@ for module in "${VIRTIO_MODULES[@]}"; do
 	modules+=("modules/$module.ko=$(find "$KERNEL_MODULES/kernel" -name "$module.ko")")
 done
 printf 'busybox insmod /modules/%s.ko\n' "${VIRTIO_MODULES[@]:0:6}" >"$stage/load"
-"$tools/mkinitramfs" --only "$stage/initrd.modules" "modules/load=$stage/load" "${modules[@]}"
+gcc -O2 -Wall -Wextra -static -o "$stage/verify" "$here/verify.c"
+"$tools/mkinitramfs" --only "$stage/initrd.modules" "modules/load=$stage/load" \
+	"modules/verify=$stage/verify" "${modules[@]}"
 
 if [[ -n $inside ]]; then
 	cd "$stage"
@@ -78,7 +81,8 @@ if [[ -n $inside ]]; then
 	"$tools/testbed" run --timeout 1500 --memory 7G --add . --add "$(type -P "$QEMU")" \
 		--add /usr/share/qemu --add /usr/share/seabios \
 		--add "$(type -P mkfs.ext4)" --add "$(type -P e2fsck)" -- \
-		env BED=1 QEMU="$QEMU" ONLY="$only" ${asan:+ASAN=/work/$asan} sh all.sh /work
+		env BED=1 QEMU="$QEMU" ONLY="$only" ${KILLS:+KILLS="$KILLS"} \
+		${asan:+ASAN=/work/$asan} sh all.sh /work
 else
 	env QEMU="$(type -P "$QEMU")" ONLY="$only" ${asan:+ASAN=$stage/$asan} \
 		sh "$stage/all.sh" "$stage"
