@@ -13,8 +13,8 @@
  *		STATE_FIELD(struct uart_state, divisor),
  *		STATE_ARRAY(struct uart_state, fifo),
  *	};
- *	const struct state_table uart_state = STATE_TABLE("uart", 1, struct uart_state,
-*	uart_fields);
+ *	const struct state_table uart_state =
+ *		STATE_TABLE("uart", 1, struct uart_state, uart_fields);
  *
  * The table must tile the struct: no gap, no overlap, padding written out as a field. The unit
  * test that walks the device table requires it of every device, so a forgotten field fails there.
