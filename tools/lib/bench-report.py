@@ -25,10 +25,18 @@ CLOCKS = {
     "net-counted": "the counted clock, one processor",
     "net-real": "the real clock, two processors in the bed",
     "demo": "the real clock, this machine's own /dev/kvm",
+    "payload-direct": "the real clock, this machine's own /dev/kvm",
+    "payload-cached": "the real clock, this machine's own /dev/kvm",
 }
 
 # The figure that a scenario is about, and that ratios are of; its unit by its name.
-MAIN = {"boot": "time_ms", "blk": "r4k_d1_us", "net": "rtt_us", "demo": "time_ms"}
+MAIN = {
+    "boot": "time_ms",
+    "blk": "r4k_d1_us",
+    "net": "rtt_us",
+    "demo": "time_ms",
+    "payload": "r4k_d32_us",
+}
 
 # Figure, heading, digits: what the tables show of all that the JSON file has.
 COLUMNS = {
@@ -55,6 +63,7 @@ COLUMNS = {
         ("out_mbs", "out MB/s", 0),
         ("in_mbs", "in MB/s", 0),
     ],
+    "payload": [],
     "demo": [
         ("first_entry_ms", "to entry", 2),
         ("beyond_kb", "own KiB", 0),
