@@ -301,6 +301,10 @@ static void as_durable(struct target *t, unsigned int sector, const uint64_t *wo
 
 static void check_all(struct target *t, uint64_t end)
 {
+	if (end <= t->first) {
+		printf("%s: nothing of it is durable\n", t->name);
+		exit(1);
+	}
 	for (uint64_t k = t->first; k < end; k++) {
 		const struct operation op = operation(t, k);
 
