@@ -843,6 +843,19 @@ static void test_queue_reset_refused(void **state)
 
 /* Registers of queues */
 
+/* 2.7, 2.8: the most that a queue can have, and the least. */
+static void test_queue_sizes(void **state)
+{
+	struct bench b;
+
+	setup(&b, state, "queue-size=32768");
+	assert_int_equal(vdriver_get(&b.d, VREG_QUEUE_MAX), 32768);
+	teardown(&b);
+	setup(&b, state, "queue-size=1");
+	assert_int_equal(vdriver_get(&b.d, VREG_QUEUE_MAX), 1);
+	teardown(&b);
+}
+
 /* 4.1.4.3, 4.2.2: a queue that there is not, sizes that cannot be, and a queue that is enabled. */
 static void test_queue_registers(void **state)
 {
@@ -1866,6 +1879,7 @@ int main(void)
 		VDRIVER_TESTS(test_machine_reset),
 		VDRIVER_TESTS(test_queue_reset),
 		VDRIVER_TESTS(test_queue_reset_refused),
+		VDRIVER_TESTS(test_queue_sizes),
 		VDRIVER_TESTS(test_queue_registers),
 		VDRIVER_TESTS(test_queue_enabled_late),
 		VDRIVER_TESTS(test_needs_reset),
