@@ -44,17 +44,6 @@ said() {
 	tr -d '\r' <console | grep -cE "^/[a-z/]+ $1\$"
 }
 
-# loaded NAME PARAMETERS COMMANDS OPTION… : as linux. Under load the bed's processors stop now and then
-# for good, later than in the boot; the guest's kernel sees it, and there is a second try.
-loaded() {
-	linux "$@"
-	if [ "$status" -eq 124 ] && grep -q 'detected stalls' console; then
-		repeated=$((repeated + 1))
-		echo "# $1: once more, for a processor of the guest's stalled"
-		linux "$@"
-	fi
-}
-
 # raw NAME… : new images without anything in them.
 raw() {
 	rm -f "$@"
@@ -88,7 +77,7 @@ for cache in writeback writethrough unsafe; do
 		done
 	done
 done
-loaded 'modes' '' "$DRIVER; cd /dev; for d in vd?; do \$v write /dev/\$d 0 200 & done; wait;
+linux 'modes' '' "$DRIVER; cd /dev; for d in vd?; do \$v write /dev/\$d 0 200 & done; wait;
 	for d in vd?; do \$v write /dev/\$d 1000 100 buffered & done; wait" \
 	--initrd "$MODULES" --cpus 2 "$@"
 tap_same 'modes: powered off' 0 "$status" messages console
@@ -122,7 +111,7 @@ for packed in off on; do
 		rings="$rings$((size > 256 ? 254 : size - 2)) "
 	done
 done
-loaded 'rings' '' "$DRIVER; cd /dev; cat /sys/block/vd?/queue/max_segments; for d in vd?; do
+linux 'rings' '' "$DRIVER; cd /dev; cat /sys/block/vd?/queue/max_segments; for d in vd?; do
 	\$v write /dev/\$d 0 100 & done; wait; $reloads; usleep 200000; for d in vd[b-h]; do
 	\$v write /dev/\$d 1000 300 & done; $torn; wait;
 	busybox insmod /modules/virtio-rng.ko; dd if=/dev/hwrng bs=500 count=2 2>/dev/null | wc -c" \
