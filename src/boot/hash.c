@@ -56,7 +56,7 @@ static int digest(void *library, const struct boot_image *img, uint8_t sum[SHA25
 int boot_image_hash(const struct boot_image *img, char hex[BOOT_HASH_TEXT], struct err *err)
 {
 	void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-	uint8_t sum[SHA256_DIGEST_SIZE];
+	uint8_t sum[SHA256_DIGEST_SIZE] = {0};
 	int ret;
 
 	if (!library)

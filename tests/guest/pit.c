@@ -63,6 +63,8 @@ static void check_counting(void)
 
 	gate(true);
 	start(2, 2, 0xf000);
+	/* The counter takes its count with its next clock (data sheet, "null count"). */
+	check(wait_until(!(status_of(2) & 0x40)));
 	from = count_at(2, LATCH(2));
 	check(from <= 0xf000 && from > 0);
 	check(wait_until(count_at(2, LATCH(2)) != from));
