@@ -50,7 +50,9 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
   endif()
   if(SKEP_HAVE_CFI)
     target_compile_options(skep_flags INTERFACE ${cfi} -fcf-protection=return)
-    target_link_options(skep_flags INTERFACE ${cfi} -fuse-ld=lld)
+    # What one program's link compiled serves the others: the unit tests share most of their code.
+    target_link_options(skep_flags INTERFACE ${cfi} -fuse-ld=lld
+                        -Wl,--thinlto-cache-dir=${CMAKE_BINARY_DIR}/lto)
   else()
     target_compile_options(skep_flags INTERFACE -fcf-protection=full)
   endif()
