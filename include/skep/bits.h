@@ -11,6 +11,14 @@
 #include <stdint.h>
 #include <string.h>
 
+/* On a function that calls into a library opened at run time: clang's control-flow integrity does
+ * not know the functions there. */
+#ifdef __clang__
+#define CALLS_LIBRARY __attribute__((no_sanitize("cfi-icall")))
+#else
+#define CALLS_LIBRARY
+#endif
+
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 #define KIB(n) ((uint64_t)(n) << 10)

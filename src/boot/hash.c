@@ -16,13 +16,6 @@
 
 #define LIBRARY "libnettle.so.8"
 
-/* Clang's control-flow integrity knows no functions of libraries opened at run time. */
-#ifdef __clang__
-#define CALLS_LIBRARY __attribute__((no_sanitize("cfi-icall")))
-#else
-#define CALLS_LIBRARY
-#endif
-
 CALLS_LIBRARY
 static int digest(void *library, const struct boot_image *img, uint8_t sum[SHA256_DIGEST_SIZE],
 		  struct err *err)

@@ -14,13 +14,6 @@
 
 #define LIBRARY "libcapstone.so.4"
 
-/* Clang's control-flow integrity knows no functions of libraries opened at run time. */
-#ifdef __clang__
-#define CALLS_LIBRARY __attribute__((no_sanitize("cfi-icall")))
-#else
-#define CALLS_LIBRARY
-#endif
-
 CALLS_LIBRARY
 static size_t disassemble(void *library, unsigned int bits, const uint8_t *bytes, size_t n,
 			  uint64_t rip, char *text, size_t room)
