@@ -18,6 +18,7 @@
 #include "skep/bits.h"
 #include "skep/pci.h"
 #include "support/cm.h"
+#include "support/golden.h"
 #include "support/rig.h"
 
 static int port_create(struct device *dev, struct err *err)
@@ -448,28 +449,13 @@ static char *dump(const struct bench *b)
 
 static void golden(struct bench *b, unsigned int cpus)
 {
-	const char *slash = strrchr(__FILE__, '/');
-	char path[4096], *is, *was = NULL;
-	size_t room = 0;
-	FILE *f;
+	char *path, *is;
 
 	assert_int_equal(build(b, cpus), 0);
 	is = dump(b);
-	snprintf(path, sizeof(path), "%.*s/../golden/acpi/cpus-%u.txt",
-		 slash ? (int)(slash - __FILE__) : 1, slash ? __FILE__ : ".", cpus);
-	if (getenv("SKEP_UPDATE_GOLDEN")) {
-		f = fopen(path, "w");
-		assert_non_null(f);
-		assert_int_not_equal(fputs(is, f), EOF);
-		assert_int_equal(fclose(f), 0);
-	}
-	f = fopen(path, "r");
-	if (!f)
-		fail_msg("%s cannot be read; SKEP_UPDATE_GOLDEN=1 writes it", path);
-	assert_true(getdelim(&was, &room, '\0', f) > 0);
-	fclose(f);
-	assert_string_equal(is, was);
-	free(was);
+	path = golden_path("acpi/cpus-%u.txt", cpus);
+	golden_compare(path, is);
+	free(path);
 	free(is);
 }
 

@@ -19,6 +19,7 @@
 
 #include "skep/bits.h"
 #include "skep/clock.h"
+#include "support/golden.h"
 #include "support/rig.h"
 
 #define TRACES_MAX  64
@@ -59,17 +60,6 @@ struct replay {
 	unsigned int messages; /* that the trace has told of */
 	bool answers_count;
 };
-
-static char *golden_path(const char *name, const char *suffix)
-{
-	const char *slash = strrchr(__FILE__, '/');
-	char *path = NULL;
-
-	assert_true(asprintf(&path, "%.*s/../golden/traces/%s%s",
-			     slash ? (int)(slash - __FILE__) : 1, slash ? __FILE__ : ".", name,
-			     suffix) > 0);
-	return path;
-}
 
 /* Lines */
 
@@ -338,7 +328,7 @@ static void open_chip(struct replay *p, const char *text)
 
 static void play(struct replay *p)
 {
-	char *path = golden_path(p->name, ".trace"), *text = NULL;
+	char *path = golden_path("traces/%s.trace", p->name), *text = NULL;
 	struct action action;
 	unsigned int line = 0;
 	size_t room = 0;
@@ -360,7 +350,7 @@ static void play(struct replay *p)
 
 static void check_state(struct replay *p)
 {
-	char *path = golden_path(p->name, ".state"), *is = NULL, *was = NULL;
+	char *path = golden_path("traces/%s.state", p->name), *is = NULL;
 	size_t room = 0;
 	FILE *f;
 
@@ -368,20 +358,7 @@ static void check_state(struct replay *p)
 	assert_non_null(f);
 	state_print(p->dev->class->state, device_state(p->dev), f, "");
 	assert_int_equal(fclose(f), 0);
-	if (getenv("SKEP_UPDATE_GOLDEN")) {
-		f = fopen(path, "w");
-		assert_non_null(f);
-		assert_int_not_equal(fputs(is, f), EOF);
-		assert_int_equal(fclose(f), 0);
-	}
-	f = fopen(path, "r");
-	if (!f)
-		fail_msg("%s cannot be read; SKEP_UPDATE_GOLDEN=1 writes it", path);
-	room = 0;
-	assert_true(getdelim(&was, &room, '\0', f) > 0);
-	fclose(f);
-	assert_string_equal(is, was);
-	free(was);
+	golden_compare(path, is);
 	free(is);
 	free(path);
 }
@@ -412,7 +389,7 @@ static int is_trace(const struct dirent *entry)
 int main(void)
 {
 	static struct CMUnitTest tests[TRACES_MAX]; /* cmocka passes over those without a name */
-	char *names[TRACES_MAX], *path = golden_path("", "");
+	char *names[TRACES_MAX], *path = golden_path("traces/");
 	struct dirent **entries;
 	int n = scandir(path, &entries, is_trace, alphasort), ret;
 

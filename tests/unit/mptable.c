@@ -15,6 +15,7 @@
 #include "skep/gmem.h"
 #include "skep/mptable.h"
 #include "skep/topology.h"
+#include "support/golden.h"
 
 #define LAPIC  0xfee00000U
 #define IOAPIC 0xfec00000U
@@ -219,8 +220,7 @@ static void many_processors(void **state)
 
 static void golden(unsigned int sockets, unsigned int cores, unsigned int threads, bool pci)
 {
-	const char *slash = strrchr(__FILE__, '/');
-	char path[4096], *is = NULL, *was = NULL;
+	char *path, *is = NULL;
 	size_t len, room = 0;
 	struct bench b;
 	FILE *f;
@@ -232,22 +232,9 @@ static void golden(unsigned int sockets, unsigned int cores, unsigned int thread
 	for (size_t i = 0; i < len; i++)
 		fprintf(f, "%02x%c", b.area[i], i % 16 == 15 || i == len - 1 ? '\n' : ' ');
 	fclose(f);
-	snprintf(path, sizeof(path), "%.*s/../golden/mptable/cpus-%u.txt",
-		 slash ? (int)(slash - __FILE__) : 1, slash ? __FILE__ : ".", b.t.cpus);
-	if (getenv("SKEP_UPDATE_GOLDEN")) {
-		f = fopen(path, "w");
-		assert_non_null(f);
-		assert_int_not_equal(fputs(is, f), EOF);
-		assert_int_equal(fclose(f), 0);
-	}
-	f = fopen(path, "r");
-	if (!f)
-		fail_msg("%s cannot be read; SKEP_UPDATE_GOLDEN=1 writes it", path);
-	room = 0;
-	assert_true(getdelim(&was, &room, '\0', f) > 0);
-	fclose(f);
-	assert_string_equal(is, was);
-	free(was);
+	path = golden_path("mptable/cpus-%u.txt", b.t.cpus);
+	golden_compare(path, is);
+	free(path);
 	free(is);
 	finish(&b);
 }

@@ -15,6 +15,7 @@
 #include "skep/gmem.h"
 #include "skep/smbios.h"
 #include "skep/topology.h"
+#include "support/golden.h"
 
 struct bench {
 	struct gmem *mem;
@@ -321,8 +322,7 @@ static void too_much_is_refused(void **state)
 
 static void golden(const char *name, const struct topology_options *o, uint64_t memory_size)
 {
-	const char *slash = strrchr(__FILE__, '/');
-	char path[4096], *is = NULL, *was = NULL;
+	char *path, *is = NULL;
 	size_t start = SMBIOS_AREA - 0xf0000, len, room = 0;
 	struct bench b;
 	FILE *f;
@@ -334,22 +334,9 @@ static void golden(const char *name, const struct topology_options *o, uint64_t 
 	for (size_t i = 0; i < len; i++)
 		fprintf(f, "%02x%c", b.area[start + i], i % 16 == 15 || i == len - 1 ? '\n' : ' ');
 	fclose(f);
-	snprintf(path, sizeof(path), "%.*s/../golden/smbios/%s.txt",
-		 slash ? (int)(slash - __FILE__) : 1, slash ? __FILE__ : ".", name);
-	if (getenv("SKEP_UPDATE_GOLDEN")) {
-		f = fopen(path, "w");
-		assert_non_null(f);
-		assert_int_not_equal(fputs(is, f), EOF);
-		assert_int_equal(fclose(f), 0);
-	}
-	f = fopen(path, "r");
-	if (!f)
-		fail_msg("%s cannot be read; SKEP_UPDATE_GOLDEN=1 writes it", path);
-	room = 0;
-	assert_true(getdelim(&was, &room, '\0', f) > 0);
-	fclose(f);
-	assert_string_equal(is, was);
-	free(was);
+	path = golden_path("smbios/%s.txt", name);
+	golden_compare(path, is);
+	free(path);
 	free(is);
 	finish(&b);
 }
