@@ -183,6 +183,8 @@ void worker_set_vtime(struct worker *w, struct vtime *vt);
 
 /* What the worker runs on: "io_uring" or "epoll". Any thread. */
 const char *worker_engine_name(const struct worker *w);
+/* Why it is not io_uring, and what to do about it; NULL if it is. Any thread. */
+const char *worker_engine_reason(const struct worker *w);
 /* Whether this host lets us use io_uring: 0, or -errno and the sentence that says why not. */
 int worker_probe(struct err *err);
 

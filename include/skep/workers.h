@@ -27,6 +27,9 @@ void workers_destroy(struct workers *ws);
  * pool's. */
 int workers_get(struct workers *ws, const char *name, struct worker **w, struct err *err);
 
+/* The first worker_engine_reason() that one of them gives; NULL if all run on io_uring. */
+const char *workers_engine_reason(const struct workers *ws);
+
 /* Threads for all there are; on failure none runs. */
 int workers_start(struct workers *ws, struct err *err);
 void workers_stop(struct workers *ws);

@@ -15,6 +15,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -75,11 +76,13 @@ void worker_init(struct worker *w, const struct worker_engine *engine, const cha
 void worker_fini(struct worker *w)
 {
 	lock_destroy(&w->lock);
+	free(w->reason);
 }
 
 int worker_create(struct worker **w, const char *name, struct err *err)
 {
-	int rc = worker_uring_create(w, name, err);
+	struct err why;
+	int rc = worker_uring_create(w, name, &why);
 
 	switch (rc) {
 	case -EPERM:
@@ -87,15 +90,28 @@ int worker_create(struct worker **w, const char *name, struct err *err)
 	case -ENOSYS:
 	case -EINVAL:
 	case -ENOMEM:
-		return worker_epoll_create(w, name, err);
+		break;
 	default:
-		return rc;
+		return rc ? err_set(err, -rc, "%s", why.text) : 0;
 	}
+	rc = worker_epoll_create(w, name, err);
+	if (rc)
+		return rc;
+	(*w)->reason = strdup(why.text);
+	if ((*w)->reason)
+		return 0;
+	worker_destroy(*w);
+	return err_sys(err, ENOMEM, "worker %s", name);
 }
 
 const char *worker_engine_name(const struct worker *w)
 {
 	return w->engine->name;
+}
+
+const char *worker_engine_reason(const struct worker *w)
+{
+	return w->reason;
 }
 
 void worker_destroy(struct worker *w)

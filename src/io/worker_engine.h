@@ -116,6 +116,7 @@ struct worker {
 	bool started;       /* @thread is to be joined */
 	pthread_t thread;
 	char name[16];
+	char *reason; /* see worker_engine_reason() */
 };
 
 /*

@@ -66,6 +66,15 @@ int workers_get(struct workers *ws, const char *name, struct worker **w, struct 
 	return ret;
 }
 
+const char *workers_engine_reason(const struct workers *ws)
+{
+	const char *reason = NULL;
+
+	for (unsigned int i = 0; i < ws->count && !reason; i++)
+		reason = worker_engine_reason(ws->list[i]);
+	return reason;
+}
+
 int workers_start(struct workers *ws, struct err *err)
 {
 	for (unsigned int i = 0; i < ws->count && !ws->foreign; i++) {

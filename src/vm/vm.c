@@ -17,6 +17,7 @@
 #include "skep/gmem.h"
 #include "skep/irq.h"
 #include "skep/kvm.h"
+#include "skep/log.h"
 #include "skep/pci.h"
 #include "skep/timer.h"
 #include "skep/vm.h"
@@ -230,6 +231,17 @@ static int open_images(struct vm *vm, const struct config *config, struct err *e
 	return ret;
 }
 
+/* Epoll takes over from io_uring in silence; a person should hear of it, once. */
+static void tell_of_engine(const struct machine *m)
+{
+	const char *reason = worker_engine_reason(m->control);
+
+	if (!reason)
+		reason = workers_engine_reason(m->workers);
+	if (reason)
+		log_warn(m->log, "host I/O is by epoll and slower: %s", reason);
+}
+
 static int assemble(struct vm *vm, const struct config *config, int kvm_fd, struct err *err)
 {
 	int ret = read_options(vm, config, err);
@@ -253,6 +265,8 @@ static int assemble(struct vm *vm, const struct config *config, int kvm_fd, stru
 		ret = vm_take_signals(vm, err);
 	if (!ret)
 		ret = create_devices(vm, config, err);
+	if (!ret)
+		tell_of_engine(&vm->machine);
 	return ret;
 }
 

@@ -6,8 +6,6 @@
  */
 #include <fcntl.h>
 #include <liburing.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -16,7 +14,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -34,6 +31,7 @@
 #include "skep/worker.h"
 #include "skep/worker_sim.h"
 #include "support/cm.h"
+#include "support/refuse.h"
 
 struct op {
 	struct io io; /* first */
@@ -1391,23 +1389,17 @@ static void test_restrictions(struct worker *w)
 /* A container's filter, in a process of its own. The exit status says what the probe did. */
 static void probe_under_filter(int errnum, const char *expected)
 {
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)errnum),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog filter = {.len = ARRAY_SIZE(code), .filter = code};
 	struct err err = {0};
 	struct worker *w;
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
+	if (!refuse_io_uring(errnum))
 		_exit(2);
 	if (worker_probe(&err) != -errnum || !strstr(err.text, expected))
 		_exit(1);
 	if (worker_create(&w, "filtered", &err) || strcmp(worker_engine_name(w), "epoll") != 0)
 		_exit(3);
+	if (!worker_engine_reason(w) || !strstr(worker_engine_reason(w), expected))
+		_exit(4);
 	test_file(w);
 	worker_destroy(w);
 	_exit(0);
