@@ -405,7 +405,8 @@ static struct gas port(uint16_t at, unsigned int bytes, uint8_t access)
 
 static uint16_t boot_arch(const struct aml *notes)
 {
-	return (uint16_t)(BOOT_VGA_NOT_PRESENT | (notes->has_8042 ? BOOT_8042 : 0) |
+	return (uint16_t)((notes->has_vga ? 0 : BOOT_VGA_NOT_PRESENT) |
+			  (notes->has_8042 ? BOOT_8042 : 0) |
 			  (notes->has_cmos_rtc ? 0 : BOOT_CMOS_RTC_NOT_PRESENT));
 }
 

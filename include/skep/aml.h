@@ -41,6 +41,7 @@ struct aml {
 	unsigned int fixed_count; /* how many devices said that they are the fixed hardware */
 	struct acpi_fixed fixed;  /* the last of them */
 	bool has_8042;
+	bool has_vga;
 	bool has_cmos_rtc;
 	uint8_t century;
 	uint64_t ecam; /* 0: there is none */
@@ -83,6 +84,8 @@ void aml_memory_window(struct aml *a, uint64_t base, uint64_t len);
 void aml_fixed_hardware(struct aml *a, const struct acpi_fixed *fixed);
 /* There is an 8042, or what acts like one, at ports 60h and 64h. */
 void aml_has_8042(struct aml *a);
+/* There is a VGA, which may be asked what it is. */
+void aml_has_vga(struct aml *a);
 /* There is an MC146818 at port 70h, the century at @century of its memory; 0: nowhere. */
 void aml_has_cmos_rtc(struct aml *a, uint8_t century);
 /* PCI configuration of buses @first to @last is mapped; bus 0's would be at @base. */

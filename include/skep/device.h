@@ -27,6 +27,7 @@ struct gmem;
 struct irqs;
 struct log;
 struct pci;
+struct screen;
 struct vtime;
 struct worker;
 struct workers;
@@ -62,6 +63,7 @@ struct machine {
 	struct workers *workers; /* for host I/O beside it */
 	struct pci *pci;
 	struct log *log;
+	struct screen *screen; /* NULL: there is none */
 
 	/*
 	 * Ends the machine: the first call wins, later ones are ignored. Any thread, any lock up

@@ -20,6 +20,7 @@
 #include <stdio.h>
 
 #include "skep/device.h"
+#include "skep/screen.h"
 
 struct boot_image;
 struct config;
@@ -84,6 +85,8 @@ void vm_report(const struct vm *vm, struct vm_report *report);
  * demo guest, and the initrds in order. What the option tree calls it in *@key; NULL past the last.
  */
 const struct boot_image *vm_image(const struct vm *vm, unsigned int n, char key[32]);
+/* What the screen shows, in UTF-8, if a person wants to read it at the end: "" when not. */
+void vm_last_screen(const struct vm *vm, char text[SCREEN_TEXT_MAX]);
 /* Every device's state, by its state table. Behind vm_run(). */
 void vm_dump_state(const struct vm *vm, FILE *to);
 size_t vm_exit_counts(const struct vm *vm, struct kvm_exit_count *counts, size_t room);

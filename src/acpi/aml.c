@@ -439,6 +439,11 @@ void aml_has_8042(struct aml *a)
 	a->has_8042 = true;
 }
 
+void aml_has_vga(struct aml *a)
+{
+	a->has_vga = true;
+}
+
 void aml_has_ecam(struct aml *a, uint64_t base, uint8_t first, uint8_t last)
 {
 	a->ecam = base;

@@ -118,6 +118,19 @@ static int apply_console(void *ctx, const struct flag *flag, const char *value, 
 	return ret ? ret : config_set_list(run->config, "device.console", "backend", value, err);
 }
 
+/* --display WHERE[,key=value…] */
+static int apply_display(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct run *run = ctx;
+	int ret;
+
+	(void)flag;
+	if (!strcmp(value, "none"))
+		return config_set(run->config, "device.screen", "none", err);
+	ret = config_set(run->config, "device.screen", "vga_text", err);
+	return ret ? ret : config_set_list(run->config, "device.screen", "display", value, err);
+}
+
 static int apply_disk(void *ctx, const struct flag *flag, const char *value, struct err *err)
 {
 	struct run *run = ctx;
@@ -221,6 +234,8 @@ const struct flag run_flags[] = {
 	 "stdio, pty, file:PATH, unix:PATH or none; repeatable: COM1 to COM4", apply_serial, NULL},
 	{0, "console", "BACKEND[,KEY=VALUE]", "a virtio console, /dev/hvc0 of Linux; as --serial",
 	 apply_console, NULL},
+	{0, "display", "dump|none", "a text screen, 80 by 25; dump: printed at the end",
+	 apply_display, NULL},
 	{0, "device", "MODEL[,KEY=VALUE]", "a device; `skep devices` lists the models",
 	 apply_device, NULL},
 	{0, "config", "FILE", "read options from a file of KEY = VALUE lines", apply_config, NULL},
@@ -258,6 +273,7 @@ static void tell(struct run *run, const struct ending *ending)
 
 static int run_machine(struct run *run, struct result *result, struct err *err)
 {
+	char screen[SCREEN_TEXT_MAX] = "";
 	struct vm *vm;
 	int kvm_fd = kvm_open(err);
 	int ret;
@@ -276,8 +292,11 @@ static int run_machine(struct run *run, struct result *result, struct err *err)
 		result_collect(result, vm, run->result != NULL);
 		if (run->dump_state)
 			vm_dump_state(vm, stderr);
+		vm_last_screen(vm, screen);
 	}
 	vm_destroy(vm);
+	/* Behind what consoles had left to say. */
+	fputs(screen, stdout);
 	return ret;
 }
 

@@ -376,6 +376,15 @@ const struct boot_image *vm_image(const struct vm *vm, unsigned int n, char key[
 	return vm->initrds[n];
 }
 
+void vm_last_screen(const struct vm *vm, char text[SCREEN_TEXT_MAX])
+{
+	const struct machine *m = &vm->machine;
+
+	text[0] = '\0';
+	if (m->screen && m->screen->read_at_end)
+		screen_text(m, text);
+}
+
 void vm_dump_state(const struct vm *vm, FILE *to)
 {
 	for (unsigned int i = 0; i < vm->device_count; i++) {
