@@ -2,10 +2,13 @@
 /*
  * boot - puts a kernel into guest memory and says where the first vCPU enters it.
  *
- * Linux is booted by the 32-bit protocol of its x86 boot document
- * (Documentation/arch/x86/boot.rst), version 2.06 and later. Files are opened once and stay open,
- * so that a reset of the machine loads the very same files again, even when their paths are gone by
- * then. They are read straight into guest memory.
+ * There are several protocols by which a kernel can be booted (boot_protocols() lists them). The
+ * first that recognises the image is taken, unless one is asked for by name. A protocol only plans:
+ * it says which bytes go where, and how the kernel is entered. Every piece of a plan is checked
+ * against the guest's memory map and against all others before anything is loaded.
+ *
+ * Files are opened once and stay open, so that a reset of the machine loads the very same files
+ * again, even when their paths are gone by then. They are read straight into guest memory.
  *
  * Every value in a file is taken for hostile: whatever a file says, nothing outside guest RAM or
  * outside the file is touched. One thread at a time; no vCPU runs.
@@ -17,12 +20,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "skep/config.h"
+
 struct cpu_entry;
 struct e820;
 struct err;
 struct gmem;
 
-/* A file to boot from: a kernel, an initrd. */
+/* A file to boot from: a kernel, an initrd, a module. */
 struct boot_image;
 
 /* Opens the regular file @path; @role ("kernel", "initrd") is what messages call it. */
@@ -42,59 +47,93 @@ uint64_t boot_image_size(const struct boot_image *img);
 #define BOOT_HASH_TEXT 65
 int boot_image_hash(const struct boot_image *img, char hex[BOOT_HASH_TEXT], struct err *err);
 
-/* What a kernel image says of itself. */
-struct boot_info {
-	const char *format; /* in words; never NULL */
-	uint64_t size;      /* of the file */
-	bool is_linux;      /* it has a setup header: the rest is filled as far as it goes */
-
-	/* Under the names of the boot document; 0 for what the header is too old to have. */
-	uint16_t protocol;   /* 0x020f is 2.15 */
-	bool loaded_high;    /* a bzImage; if not, a zImage */
-	uint32_t setup_size; /* bytes of the real-mode part, where the protected-mode part starts */
-	uint64_t code_size;  /* bytes of the protected-mode part */
-	uint64_t pref_address;
-	uint32_t init_size;
-	uint32_t kernel_alignment;
-	bool relocatable;
-	uint8_t min_alignment; /* a power of two's exponent */
-	uint16_t xloadflags;
-	uint32_t cmdline_size; /* without the terminating zero */
-	uint32_t initrd_addr_max;
-	uint32_t payload_offset; /* within the protected-mode part */
-	uint32_t payload_length;
-
-	char version[128];   /* printable; "" when the image names none */
-	const char *payload; /* how it is compressed; NULL when that is not known */
+enum boot_switch {
+	BOOT_AUTO,
+	BOOT_ON,
+	BOOT_OFF,
 };
 
-/*
- * Reads the headers of @img. 0 when boot_load() can boot it, memory permitting; otherwise -errno
- * and the reason, with @info filled as far as the image could be understood.
- */
-int boot_examine(const struct boot_image *img, struct boot_info *info, struct err *err);
+/* What a person may say of how a kernel is booted. All zeroes: nothing. */
+struct boot_options {
+	const char *kernel;
+	const char *append;
+	const char *protocol; /* NULL: the first that recognises the image */
+	const char *cache;    /* directory of unpacked kernels; NULL or "off": none */
+	unsigned int kaslr;   /* enum boot_switch */
+};
+/* In "boot.KEY" of the tree: see config.h. */
+extern const struct option boot_option_table[];
+
+/* A file that a kernel is handed beside its command line; Multiboot's word. */
+struct boot_module {
+	struct boot_image *img;
+	const char *cmdline; /* never NULL */
+};
+
+/* @spec, "FILE" or "FILE,TEXT" with TEXT the module's command line, outlives the module. */
+int boot_open_module(struct boot_module *module, const char *spec, struct err *err);
 
 struct boot_request {
 	const struct boot_image *kernel;
-	/* Concatenated in this order, each padded to 4 bytes. */
+	const struct boot_options *options; /* NULL: all defaults; kernel and append are not used */
+	/* Linux gets them concatenated in this order, each padded to 4 bytes; protocols with
+	 * modules get them as the first of these. */
 	const struct boot_image *const *initrds;
 	unsigned int initrd_count;
+	const struct boot_module *modules;
+	unsigned int module_count;
 	const char *cmdline;       /* NULL: empty */
 	uint64_t rsdp;             /* gpa of the ACPI root pointer; 0: the guest looks for it */
 	const struct e820 *memory; /* handed to the guest; only its RAM is loaded into */
+	bool text_screen;          /* the machine has one, at B8000h */
 };
 
-#define BOOT_PIECES_MAX 8
+struct boot_protocol_info {
+	const char *name;  /* what a person asks for it by */
+	const char *words; /* "the 32-bit Linux boot protocol" */
+	bool usable;       /* it recognises the image */
+	const char *why;   /* what speaks for it, or what is missing; never NULL */
+};
+
+#define BOOT_FACTS_MAX     48
+#define BOOT_PROTOCOLS_MAX 16
+
+/* What a kernel image says of itself. */
+struct boot_info {
+	const char *format; /* in words, with an article; never NULL */
+	unsigned int fact_count;
+	struct boot_fact {
+		const char *label; /* static text */
+		char text[120];    /* printable */
+	} facts[BOOT_FACTS_MAX];
+	/* In the order in which they are tried. */
+	unsigned int protocol_count;
+	struct boot_protocol_info protocols[BOOT_PROTOCOLS_MAX];
+	const char *chosen; /* the name of one of these; NULL: none */
+};
+
+/*
+ * Reads the headers of the kernel in @req. 0 when boot_plan() finds a protocol for it; otherwise
+ * -errno and the reason, with @info filled as far as the image could be understood.
+ */
+int boot_examine(const struct boot_request *req, struct boot_info *info, struct err *err);
+
+/* Number @n of the protocols there are, with usable and why left out; false past the last. */
+bool boot_protocol(unsigned int n, struct boot_protocol_info *info);
+
+#define BOOT_PIECES_MAX 128
 
 /* What lies where, in ascending order; pieces never overlap and lie wholly in RAM. */
 struct boot_layout {
 	unsigned int count;
 	struct boot_piece {
-		const char *name; /* static text */
+		char name[32];
 		uint64_t gpa;
 		uint64_t len;
 	} pieces[BOOT_PIECES_MAX];
-	uint64_t entry;
+	const char *protocol; /* by name */
+	const char *mode;     /* in which it is entered, in words */
+	uint64_t entry;       /* gpa of the first instruction */
 	/* Bytes of RAM, a multiple of 1 MiB, with which a PC could boot this and with no less. */
 	uint64_t least_memory;
 };
@@ -103,8 +142,8 @@ struct boot_layout {
 int boot_plan(const struct boot_request *req, struct boot_layout *layout, struct err *err);
 
 /*
- * Loads by that plan. @layout may be NULL. May be called again, at each reset of the machine, and
- * depends on nothing that memory held before. On failure, guest memory is left half-written.
+ * Loads by a plan made now. @layout may be NULL. May be called again, at each reset of the machine,
+ * and depends on nothing that memory held before. On failure, guest memory is left half-written.
  */
 int boot_load(const struct boot_request *req, struct gmem *mem, struct cpu_entry *entry,
 	      struct boot_layout *layout, struct err *err);

@@ -7,7 +7,7 @@
  * Keys that are the machine's own (devices have theirs below device.ID):
  *	memory.KEY, by gmem_option_table
  *	cpus.KEY, by topology_option_table
- *	boot.kernel	boot.append	boot.initrd.N
+ *	boot.KEY, by boot_option_table; boot.initrd.N, boot.module.N
  *	machine.name	machine.timeout	machine.irqchip	machine.on-reset
  *	machine.workers
  */
@@ -82,7 +82,8 @@ struct vm_report {
 void vm_report(const struct vm *vm, struct vm_report *report);
 /*
  * The files that the guest was booted from, number @n counting from 0: the kernel, unless it is the
- * demo guest, and the initrds in order. What the option tree calls it in *@key; NULL past the last.
+ * demo guest, the initrds and the modules in order. What the option tree calls it in *@key; NULL
+ * past the last.
  */
 const struct boot_image *vm_image(const struct vm *vm, unsigned int n, char key[32]);
 /* What the screen shows, in UTF-8, if a person wants to read it at the end: "" when not. */

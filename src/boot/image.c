@@ -113,6 +113,20 @@ int boot_open_memory(struct boot_image **img, const char *role, const char *name
 	return 0;
 }
 
+int boot_open_module(struct boot_module *module, const char *spec, struct err *err)
+{
+	const size_t n = strcspn(spec, ",");
+	char *path = strndup(spec, n);
+	int ret;
+
+	if (!path)
+		return err_sys(err, ENOMEM, "cannot open a module");
+	module->cmdline = spec + n + (spec[n] == ',');
+	ret = boot_open(&module->img, "module", path, err);
+	free(path);
+	return ret;
+}
+
 void boot_close(struct boot_image *img)
 {
 	if (!img)

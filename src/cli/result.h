@@ -13,7 +13,7 @@
 #include "skep/kvm.h"
 #include "skep/vm.h"
 
-#define RESULT_IMAGES_MAX 17
+#define RESULT_IMAGES_MAX 81 /* a kernel, initrds, modules */
 
 struct result {
 	uint64_t started; /* clock_now() when the command began */

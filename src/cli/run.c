@@ -22,7 +22,7 @@
 struct run {
 	struct config *config;
 	unsigned int serials; /* how often --serial was given */
-	unsigned int initrds;
+	unsigned int initrds, modules;
 	unsigned int disks;
 	unsigned int nets;
 	bool print_config;
@@ -57,6 +57,16 @@ static int apply_initrd(void *ctx, const struct flag *flag, const char *value, s
 
 	(void)flag;
 	snprintf(key, sizeof(key), "boot.initrd.%u", run->initrds++);
+	return config_set(run->config, key, value, err);
+}
+
+static int apply_module(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct run *run = ctx;
+	char key[32];
+
+	(void)flag;
+	snprintf(key, sizeof(key), "boot.module.%u", run->modules++);
 	return config_set(run->config, key, value, err);
 }
 
@@ -214,10 +224,16 @@ static int apply_result(void *ctx, const struct flag *flag, const char *value, s
 }
 
 const struct flag run_flags[] = {
-	{'k', "kernel", "FILE", "bzImage to boot; without one, the built-in demo guest", apply_key,
+	{'k', "kernel", "FILE", "kernel to boot; without one, the built-in demo guest", apply_key,
 	 "boot.kernel"},
 	{'i', "initrd", "FILE", "initial RAM disk; repeatable, concatenated in order", apply_initrd,
 	 NULL},
+	{0, "module", "FILE[,TEXT]",
+	 "a boot module with its command line, for kernels that take such; repeatable",
+	 apply_module, NULL},
+	{0, "protocol", "NAME[,KEY=VALUE]",
+	 "how the kernel is booted (default: as the image says); `skep inspect` names them",
+	 apply_list, "boot.protocol"},
 	{'a', "append", "TEXT", "kernel command line (default console=ttyS0)", apply_key,
 	 "boot.append"},
 	{'m', "memory", "SIZE[,KEY=VALUE]", "guest memory (default 512M)", apply_list,

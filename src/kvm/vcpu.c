@@ -39,6 +39,12 @@
 
 #define CR0_PE 1U
 #define CR0_ET (1U << 4)
+#define CR0_PG (1U << 31)
+
+#define CR4_PAE (1U << 5)
+
+#define EFER_LME (1U << 8)
+#define EFER_LMA (1U << 10)
 
 static void on_kick(int sig)
 {
@@ -94,30 +100,55 @@ void vcpu_destroy(struct vcpu *vcpu)
 	vcpu->fd = -1;
 }
 
-/* The segments of cpu.h's CPU_PROT32: flat, 32-bit, ring 0. */
-static void set_prot32(struct kvm_sregs *s, const struct cpu_entry *entry)
+/* A segment as the tables of a loader describe it (SDM volume 3, 3.4.5). */
+static struct kvm_segment flat_segment(uint16_t selector, uint8_t type)
 {
-	const struct kvm_segment code = {
+	return (struct kvm_segment){
 		.base = 0,
 		.limit = UINT32_MAX,
-		.selector = 0x10,
-		.type = 11, /* execute, read, accessed */
+		.selector = selector,
+		.type = type,
 		.present = 1,
 		.db = 1,
 		.s = 1,
 		.g = 1,
 	};
-	struct kvm_segment data = code;
+}
 
-	data.selector = 0x18;
-	data.type = 3; /* read, write, accessed */
-	s->cs = code;
-	s->ds = s->es = s->fs = s->gs = s->ss = data;
+/* cpu.h: CPU_PROT32, and CPU_LONG64, which is entered with everything on that leads there. */
+static void set_protected(struct kvm_sregs *s, const struct cpu_entry *entry)
+{
+	s->cs = flat_segment(0x10, 11);                                /* execute, read, accessed */
+	s->ds = s->es = s->fs = s->gs = s->ss = flat_segment(0x18, 3); /* read, write, accessed */
 	s->gdt.base = entry->gdt;
 	s->gdt.limit = entry->gdt_limit;
 	s->idt.base = 0;
 	s->idt.limit = 0;
-	s->cr0 = CR0_PE | CR0_ET;
+	s->cr0 = CR0_PE | CR0_ET | (entry->cr3 ? CR0_PG : 0);
+	s->cr3 = entry->cr3;
+	s->cr4 = entry->cr4;
+	s->efer = 0;
+	if (entry->mode == CPU_LONG64) {
+		s->cs.db = 0;
+		s->cs.l = 1;
+		s->cr4 |= CR4_PAE;
+		s->efer = EFER_LME | EFER_LMA;
+	}
+}
+
+static void set_real(struct kvm_sregs *s, const struct cpu_entry *entry)
+{
+	struct kvm_segment segment = flat_segment(entry->segment, 3);
+
+	segment.base = (uint64_t)entry->segment << 4;
+	segment.limit = UINT16_MAX;
+	segment.db = segment.g = 0;
+	s->ds = s->es = s->fs = s->gs = s->ss = segment;
+	segment.type = 11;
+	s->cs = segment;
+	s->idt.base = 0;
+	s->idt.limit = 0x3ff;
+	s->cr0 = CR0_ET;
 	s->cr3 = 0;
 	s->cr4 = 0;
 	s->efer = 0;
@@ -141,7 +172,10 @@ int vcpu_enter_at(struct vcpu *vcpu, const struct cpu_entry *entry, struct err *
 
 	if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs))
 		return err_sys(err, errno, "KVM does not tell the registers of vCPU %u", vcpu->id);
-	set_prot32(&sregs, entry);
+	if (entry->mode == CPU_REAL16)
+		set_real(&sregs, entry);
+	else
+		set_protected(&sregs, entry);
 	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) || ioctl(vcpu->fd, KVM_SET_REGS, &regs))
 		return err_sys(err, errno, "KVM refuses the first registers of vCPU %u", vcpu->id);
 	return 0;

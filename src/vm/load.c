@@ -91,15 +91,18 @@ int vm_load(struct vm *vm, struct err *err)
 	const struct boot_image *initrds[INITRDS_MAX];
 	struct boot_request req = {
 		.kernel = vm->kernel,
+		.options = &vm->options.boot,
 		.initrds = initrds,
 		.initrd_count = vm->initrd_count,
-		.cmdline = vm->options.append,
+		.modules = vm->modules,
+		.module_count = vm->module_count,
+		.cmdline = vm->options.boot.append,
 	};
 	struct cpu_entry entry;
 	struct e820 map;
 	int ret;
 
-	if (!req.cmdline && vm->options.kernel)
+	if (!req.cmdline && vm->options.boot.kernel)
 		req.cmdline = DEFAULT_APPEND;
 	for (unsigned int i = 0; i < vm->initrd_count; i++)
 		initrds[i] = vm->initrds[i];

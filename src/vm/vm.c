@@ -25,18 +25,6 @@
 #include "skep/workers.h"
 #include "vm_priv.h"
 
-static const struct option boot_options[] = {
-	{.name = "kernel",
-	 .type = OPTION_STRING,
-	 .offset = offsetof(struct vm_options, kernel),
-	 .help = "kernel image; without one, the built-in demo guest"},
-	{.name = "append",
-	 .type = OPTION_STRING,
-	 .offset = offsetof(struct vm_options, append),
-	 .help = "kernel command line"},
-	OPTION_END,
-};
-
 static const struct option machine_options[] = {
 	{.name = "irqchip",
 	 .type = OPTION_CHOICE,
@@ -75,7 +63,7 @@ static const struct {
 } sections[] = {
 	{"memory", gmem_option_table, offsetof(struct vm_options, memory)},
 	{"cpus", topology_option_table, offsetof(struct vm_options, cpus)},
-	{"boot", boot_options, 0},
+	{"boot", boot_option_table, offsetof(struct vm_options, boot)},
 	{"machine", machine_options, 0},
 	{"device", NULL, 0},
 };
@@ -206,28 +194,62 @@ static int create_devices(struct vm *vm, const struct config *config, struct err
 	return ret;
 }
 
+static int open_initrd(struct vm *vm, const char *path, struct err *err)
+{
+	int ret;
+
+	if (vm->initrd_count == INITRDS_MAX)
+		return err_set(err, ENOSPC, "there are %d initrds at most", INITRDS_MAX);
+	ret = boot_open(&vm->initrds[vm->initrd_count], "initrd", path, err);
+	if (!ret)
+		vm->initrd_count++;
+	return ret;
+}
+
+static int open_module(struct vm *vm, const char *spec, struct err *err)
+{
+	int ret;
+
+	if (vm->module_count == MODULES_MAX)
+		return err_set(err, ENOSPC, "there are %d modules at most", MODULES_MAX);
+	ret = boot_open_module(&vm->modules[vm->module_count], spec, err);
+	if (!ret)
+		vm->module_count++;
+	return ret;
+}
+
+/* Each value below @prefix, in the order in which they were given. */
+static int open_each(struct vm *vm, const struct config *config, const char *prefix,
+		     int (*open)(struct vm *vm, const char *value, struct err *err),
+		     struct err *err)
+{
+	char name[16], key[64];
+	size_t pos = 0;
+	int ret = 0;
+
+	while (!ret && config_next_child(config, prefix, &pos, name, sizeof(name))) {
+		snprintf(key, sizeof(key), "%s.%s", prefix, name);
+		ret = open(vm, config_get(config, key), err);
+	}
+	return ret;
+}
+
 static int open_images(struct vm *vm, const struct config *config, struct err *err)
 {
 	const void *demo;
-	size_t pos = 0, len;
-	char name[16], key[64];
+	size_t len;
 	int ret;
 
-	if (vm->options.kernel) {
-		ret = boot_open(&vm->kernel, "kernel", vm->options.kernel, err);
+	if (vm->options.boot.kernel) {
+		ret = boot_open(&vm->kernel, "kernel", vm->options.boot.kernel, err);
 	} else {
 		demo = demo_image(&len);
 		ret = boot_open_memory(&vm->kernel, "kernel", "the demo guest", demo, len, err);
 	}
-	while (!ret && config_next_child(config, "boot.initrd", &pos, name, sizeof(name))) {
-		if (vm->initrd_count == INITRDS_MAX)
-			return err_set(err, ENOSPC, "there are %d initrds at most", INITRDS_MAX);
-		snprintf(key, sizeof(key), "boot.initrd.%s", name);
-		ret = boot_open(&vm->initrds[vm->initrd_count], "initrd", config_get(config, key),
-				err);
-		if (!ret)
-			vm->initrd_count++;
-	}
+	if (!ret)
+		ret = open_each(vm, config, "boot.initrd", open_initrd, err);
+	if (!ret)
+		ret = open_each(vm, config, "boot.module", open_module, err);
 	return ret;
 }
 
@@ -312,6 +334,8 @@ void vm_destroy(struct vm *vm)
 	kvm_destroy(vm->kvm);
 	for (unsigned int i = 0; i < vm->initrd_count; i++)
 		boot_close(vm->initrds[i]);
+	for (unsigned int i = 0; i < vm->module_count; i++)
+		boot_close(vm->modules[i].img);
 	boot_close(vm->kernel);
 	if (vm->signals >= 0) {
 		if (vm->signals_slot >= 0)
@@ -363,17 +387,22 @@ void vm_report(const struct vm *vm, struct vm_report *report)
 
 const struct boot_image *vm_image(const struct vm *vm, unsigned int n, char key[32])
 {
-	unsigned int files = vm->options.kernel ? 1 : 0;
+	unsigned int files = vm->options.boot.kernel ? 1 : 0;
 
 	if (n < files) {
 		snprintf(key, 32, "boot.kernel");
 		return vm->kernel;
 	}
 	n -= files;
-	if (n >= vm->initrd_count)
+	if (n < vm->initrd_count) {
+		snprintf(key, 32, "boot.initrd.%u", n);
+		return vm->initrds[n];
+	}
+	n -= vm->initrd_count;
+	if (n >= vm->module_count)
 		return NULL;
-	snprintf(key, 32, "boot.initrd.%u", n);
-	return vm->initrds[n];
+	snprintf(key, 32, "boot.module.%u", n);
+	return vm->modules[n].img;
 }
 
 void vm_last_screen(const struct vm *vm, char text[SCREEN_TEXT_MAX])

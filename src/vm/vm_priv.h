@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <sys/signalfd.h>
 
+#include "skep/boot.h"
 #include "skep/gmem.h"
 #include "skep/kvm.h"
 #include "skep/topology.h"
@@ -14,12 +15,12 @@
 
 #define DEVICES_MAX 64
 #define INITRDS_MAX 16
+#define MODULES_MAX 64
 
 struct vm_options {
 	struct gmem_options memory;
 	struct topology_options cpus;
-	const char *kernel;
-	const char *append;
+	struct boot_options boot;
 	const char *name;
 	uint64_t timeout;      /* seconds; 0: none */
 	uint64_t workers;      /* at most; 0: as many as devices want */
@@ -42,6 +43,8 @@ struct vm {
 	struct boot_image *kernel;
 	struct boot_image *initrds[INITRDS_MAX];
 	unsigned int initrd_count;
+	struct boot_module modules[MODULES_MAX];
+	unsigned int module_count;
 
 	atomic_bool reset_asked;  /* by the guest, and the machine is to go through it */
 	atomic_bool ending_taken; /* somebody writes the ending */

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../src/boot/bzimage.h"
 #include "skep/bits.h"
 #include "skep/boot.h"
 #include "skep/cpu.h"
@@ -83,7 +84,7 @@ static void make_kernel(uint8_t *k)
 	poke(k + F_XLOADFLAGS, 2, 0x3f);
 	poke(k + F_CMDLINE_SIZE, 4, 255);
 	poke(k + F_PAYLOAD_OFFSET, 4, 64);
-	poke(k + F_PAYLOAD_LENGTH, 4, 8000);
+	poke(k + F_PAYLOAD_LENGTH, 4, 4096);
 	k[SETUP + 64] = 0x28;
 	k[SETUP + 65] = 0xb5;
 	poke(k + F_PREF_ADDRESS, 8, MIB(2));
@@ -97,6 +98,7 @@ struct rig {
 	struct e820 map;
 	struct boot_image *images[4]; /* the kernel, then initrds */
 	struct boot_request req;
+	struct boot_options options;
 	struct boot_layout layout;
 	struct cpu_entry entry;
 	struct err err;
@@ -121,6 +123,8 @@ static void begin(struct rig *r, uint64_t memory)
 	set_map(r, memory);
 	assert_int_equal(gmem_create(&r->mem, &(struct gmem_options){.size = memory}, NULL), 0);
 	r->req.memory = &r->map;
+	r->options.protocol = "linux32";
+	r->req.options = &r->options;
 }
 
 static void close_images(struct rig *r)
@@ -397,9 +401,13 @@ static void test_setup_sects_zero(void **state)
 	end(&r);
 }
 
-/* Before 2.10 a kernel names neither its place nor its needs; before 2.06 skep refuses it. */
+/*
+ * Before 2.10 a kernel names neither its place nor its needs, before 2.06 not how long a command
+ * line it takes; before 2.02 that could not lie just anywhere.
+ */
 static void test_old_protocols(void **state)
 {
+	char cmdline[257] = "";
 	struct rig r;
 
 	(void)state;
@@ -411,10 +419,18 @@ static void test_old_protocols(void **state)
 	assert_int_equal(r.entry.rip, MIB(1));
 	assert_int_equal(piece(&r.layout, "room for the kernel")->len, 5 * CODE);
 	assert_int_equal(guest_value(&r, r.entry.rsi + F_PREF_ADDRESS, 8), 0);
-	poke(r.kernel + F_VERSION, 2, 0x0205);
+	poke(r.kernel + F_CMDLINE_SIZE, 4, UINT32_MAX);
+	poke(r.kernel + F_VERSION, 2, 0x0202);
+	memset(cmdline, 'x', 256);
+	r.req.cmdline = cmdline;
+	assert_int_equal(load(&r), -E2BIG);
+	cmdline[255] = '\0';
+	assert_int_equal(load(&r), 0);
+	assert_int_equal(r.entry.rip, MIB(1));
+	poke(r.kernel + F_VERSION, 2, 0x0201);
 	assert_int_equal(load(&r), -ENOEXEC);
-	assert_says(&r, "2.05");
-	assert_says(&r, "2.06");
+	assert_says(&r, "2.01");
+	assert_says(&r, "2.02");
 	end(&r);
 }
 
@@ -505,7 +521,7 @@ static void test_initrds(void **state)
 	assert_sound(&r.layout, &r.map);
 	at = guest_value(&r, r.entry.rsi + F_RAMDISK_IMAGE, 4);
 	assert_int_equal(at, MIB(32) - KIB(4));
-	assert_int_equal(at, piece(&r.layout, "initrd")->gpa);
+	assert_int_equal(at, piece(&r.layout, "initrd 1 of 3")->gpa);
 	assert_int_equal(guest_value(&r, r.entry.rsi + F_RAMDISK_SIZE, 4), 20);
 	assert_memory_equal(gmem_hva(r.mem, at, 20), "aaaaa\0\0\0bbbbbbbbccc\0", 20);
 	assert_int_equal(guest_value(&r, at + 20, 1), 0xff);
@@ -626,13 +642,13 @@ static void test_bad_headers(void **state)
 		int ret;
 		const char *says;
 	} cases[] = {
-		{F_MAGIC, 4, 0, -ENOEXEC, "no Linux bzImage"},
+		{F_MAGIC, 4, 0, -ENOEXEC, "no setup header"},
 		{F_BOOT_FLAG, 2, 0x1234, -ENOEXEC, "boot_flag is 0x1234"},
 		{F_JUMP, 1, 0xe9, -ENOEXEC, "no jump at 0x200"},
 		{F_JUMP + 1, 1, 0x80, -ENOEXEC, "no jump at 0x200"},
 		{F_JUMP + 1, 1, 0x10, -ENOEXEC, "setup header ends at 0x212"},
 		{F_VERSION, 2, 0x0100, -ENOEXEC, "boot protocol 1.00"},
-		{F_VERSION, 2, 0x0205, -ENOEXEC, "2.05"},
+		{F_VERSION, 2, 0x0201, -ENOEXEC, "2.01"},
 		{F_LOADFLAGS, 1, 0, -ENOEXEC, "zImage"},
 		{F_SETUP_SECTS, 1, 21, -ENOEXEC, "setup_sects"},
 		{F_SETUP_SECTS, 1, 20, -ENOEXEC, "setup_sects"},
@@ -689,7 +705,7 @@ static void test_not_kernels(void **state)
 		const char *bytes;
 		const char *says;
 	} cases[] = {
-		{0, 4, "\177ELF", "an ELF file; give the bzImage"},
+		{0, 4, "\177ELF", "an ELF file of class 0"},
 		{0, 2, "\x1f\x8b", "gzip data; unpack it"},
 		{0, 6, "\xfd\x37zXZ\0", "xz data"},
 		{0, 4, "\x28\xb5\x2f\xfd", "zstd data"},
@@ -704,6 +720,7 @@ static void test_not_kernels(void **state)
 
 	(void)state;
 	begin(&r, MIB(32));
+	r.options.protocol = NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		memset(r.kernel, 0, TOTAL);
 		memcpy(r.kernel + cases[i].at, cases[i].bytes, cases[i].len);
@@ -736,14 +753,44 @@ static void test_truncations(void **state)
 		r.req.kernel = r.images[0];
 		assert_int_equal(boot_load(&r.req, r.mem, &r.entry, NULL, &r.err),
 				 len < TOTAL - 15 ? -ENOEXEC : 0);
-		boot_examine(r.images[0], &info, &r.err);
-		assert_int_equal(info.size, len);
+		boot_examine(&r.req, &info, &r.err);
 		assert_non_null(info.format);
 		close_images(&r);
 		free(cut);
 	}
 	assert_int_equal(boot_open_memory(&r.images[0], "kernel", "none", "", 0, &r.err), -ENODATA);
 	assert_says(&r, "kernel 'none' is empty");
+	end(&r);
+}
+
+static const char *fact(const struct boot_info *info, const char *label)
+{
+	for (unsigned int i = 0; i < info->fact_count; i++)
+		if (!strcmp(info->facts[i].label, label))
+			return info->facts[i].text;
+	return NULL;
+}
+
+static void test_header_fields(void **state)
+{
+	struct bzimage bz;
+	struct rig r;
+
+	(void)state;
+	begin(&r, MIB(1));
+	open_kernel(&r);
+	assert_int_equal(bzimage_read(r.images[0], &bz, &r.err), 0);
+	assert_true(bz.loaded_high && bz.relocatable);
+	assert_int_equal(bz.protocol, 0x020f);
+	assert_int_equal(bz.setup_size, SETUP);
+	assert_int_equal(bz.code_size, CODE);
+	assert_int_equal(bz.pref_address, MIB(2));
+	assert_int_equal(bz.init_size, MIB(1));
+	assert_int_equal(bz.min_alignment, 21);
+	assert_int_equal(bz.xloadflags, 0x3f);
+	assert_int_equal(bz.cmdline_size, 255);
+	assert_string_equal(bz.payload, "zstd");
+	assert_int_equal(bz.payload_length, 4096);
 	end(&r);
 }
 
@@ -755,37 +802,30 @@ static void test_examine(void **state)
 	(void)state;
 	begin(&r, MIB(1));
 	open_kernel(&r);
-	assert_int_equal(boot_examine(r.images[0], &info, &r.err), 0);
+	assert_int_equal(boot_examine(&r.req, &info, &r.err), 0);
 	assert_string_equal(info.format, "a Linux bzImage");
-	assert_true(info.is_linux && info.loaded_high && info.relocatable);
-	assert_int_equal(info.protocol, 0x020f);
-	assert_int_equal(info.setup_size, SETUP);
-	assert_int_equal(info.code_size, CODE);
-	assert_int_equal(info.pref_address, MIB(2));
-	assert_int_equal(info.init_size, MIB(1));
-	assert_int_equal(info.min_alignment, 21);
-	assert_int_equal(info.xloadflags, 0x3f);
-	assert_int_equal(info.cmdline_size, 255);
-	assert_string_equal(info.payload, "zstd");
+	assert_string_equal(info.chosen, "linux32");
+	assert_string_equal(fact(&info, "boot protocol"), "2.15");
+	assert_non_null(strstr(fact(&info, "payload"), "zstd"));
 	/* What a file says reaches no terminal as control codes. */
-	assert_string_equal(info.version, "6.1.0-tiny (bees@hive) #1??[2J");
+	assert_string_equal(fact(&info, "version"), "6.1.0-tiny (bees@hive) #1??[2J");
 
 	/* Pointers that lead out of the file name nothing. */
 	poke(r.kernel + F_KERNEL_VERSION, 2, 0xffff);
 	poke(r.kernel + F_PAYLOAD_OFFSET, 4, CODE - 1);
-	assert_int_equal(boot_examine(r.images[0], &info, &r.err), 0);
-	assert_string_equal(info.version, "");
-	assert_null(info.payload);
+	assert_int_equal(boot_examine(&r.req, &info, &r.err), 0);
+	assert_null(fact(&info, "version"));
+	assert_null(fact(&info, "payload"));
 	poke(r.kernel + F_PAYLOAD_OFFSET, 4, UINT32_MAX);
-	assert_int_equal(boot_examine(r.images[0], &info, &r.err), 0);
-	assert_null(info.payload);
+	assert_int_equal(boot_examine(&r.req, &info, &r.err), 0);
+	assert_null(fact(&info, "payload"));
 
 	/* What cannot be booted is described all the same. */
 	r.kernel[F_LOADFLAGS] = 0;
-	assert_int_equal(boot_examine(r.images[0], &info, &r.err), -ENOEXEC);
-	assert_true(info.is_linux);
-	assert_string_equal(info.format, "a Linux zImage");
-	assert_int_equal(info.protocol, 0x020f);
+	assert_int_equal(boot_examine(&r.req, &info, &r.err), 0);
+	assert_int_equal(boot_plan(&r.req, &r.layout, &r.err), -ENOEXEC);
+	assert_says(&r, "zImage");
+	assert_string_equal(fact(&info, "boot protocol"), "2.15");
 	end(&r);
 }
 
@@ -798,10 +838,10 @@ static void test_map_beyond_memory(void **state)
 	begin(&r, MIB(2));
 	set_map(&r, MIB(64));
 	assert_int_equal(load(&r), -EFAULT);
-	assert_says(&r, "not in guest memory");
+	assert_says(&r, "not what its map says");
 	e820_set(&r.map, 0x10000, KIB(4), E820_RESERVED, NULL);
 	assert_int_equal(load(&r), -ENOMEM);
-	assert_says(&r, "no RAM below 640 KiB");
+	assert_says(&r, "boot parameters at 0x10000, of 0x1000 bytes, is not in guest RAM");
 	end(&r);
 }
 
@@ -860,6 +900,7 @@ static void test_mutations(void **state)
 	begin(&r, MIB(32));
 	for (unsigned int i = 0; i < 20000; i++) {
 		struct boot_info info;
+		struct bzimage bz;
 		uint8_t *copy;
 		int ret;
 
@@ -875,15 +916,16 @@ static void test_mutations(void **state)
 		r.req.initrds = (const struct boot_image *const *)&r.images[1];
 		r.req.initrd_count = i & 1;
 		r.err.text[0] = '\0';
-		boot_examine(r.images[0], &info, &r.err);
+		boot_examine(&r.req, &info, &r.err);
 		ret = boot_load(&r.req, r.mem, &r.entry, &r.layout, &r.err);
 		if (ret) {
 			assert_says(&r, "'");
 		} else {
 			loaded++;
 			assert_sound(&r.layout, &r.map);
-			assert_memory_equal(gmem_hva(r.mem, r.entry.rip, info.code_size),
-					    copy + info.setup_size, info.code_size);
+			assert_int_equal(bzimage_read(r.images[0], &bz, NULL), 0);
+			assert_memory_equal(gmem_hva(r.mem, r.entry.rip, bz.code_size),
+					    copy + bz.setup_size, bz.code_size);
 		}
 		close_images(&r);
 		free(copy);
@@ -999,7 +1041,7 @@ static void test_bad_files(void **state)
 
 static void test_distribution_kernel(void **state)
 {
-	struct boot_info info;
+	struct bzimage bz;
 	struct rig r;
 	glob_t found;
 
@@ -1010,15 +1052,14 @@ static void test_distribution_kernel(void **state)
 	}
 	begin(&r, MIB(256));
 	assert_int_equal(boot_open(&r.images[0], "kernel", found.gl_pathv[0], &r.err), 0);
-	assert_int_equal(boot_examine(r.images[0], &info, &r.err), 0);
-	assert_true(info.protocol >= 0x020f && info.relocatable);
-	assert_non_null(info.payload);
-	assert_non_null(strstr(info.version, "cloud"));
+	assert_int_equal(bzimage_read(r.images[0], &bz, &r.err), 0);
+	assert_true(bz.protocol >= 0x020f && bz.relocatable);
+	assert_non_null(bz.payload);
 	r.req.kernel = r.images[0];
 	r.req.cmdline = "console=ttyS0";
 	assert_int_equal(boot_load(&r.req, r.mem, &r.entry, &r.layout, &r.err), 0);
 	assert_sound(&r.layout, &r.map);
-	assert_int_equal(r.entry.rip, info.pref_address);
+	assert_int_equal(r.entry.rip, bz.pref_address);
 	assert_least(&r);
 	globfree(&found);
 	end(&r);
@@ -1045,6 +1086,7 @@ int main(void)
 		cmocka_unit_test(test_moves_low),
 		cmocka_unit_test(test_not_kernels),
 		cmocka_unit_test(test_truncations),
+		cmocka_unit_test(test_header_fields),
 		cmocka_unit_test(test_examine),
 		cmocka_unit_test(test_map_beyond_memory),
 		cmocka_unit_test(test_mutations),

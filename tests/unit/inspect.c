@@ -145,7 +145,9 @@ static void test_kernel(void **state)
 	assert_has(s.out, " 64-bit kernel\n");
 	assert_has(s.out, "2047 characters at most\n");
 	assert_has(s.out, "up to 0x7fffffff\n");
-	assert_has(s.out, "entered at 0x1000000\n");
+	assert_has(s.out, "by the 32-bit Linux boot protocol, unpacking itself (linux32)\n");
+	assert_has(s.out, "it has a setup header\n");
+	assert_has(s.out, "at 0x1000000, in 32-bit mode\n");
 	assert_has(s.out, " 24 MiB\n");
 	assert_has(s.out, "with 512 MiB\n");
 	assert_has(s.out, "    0x20000000 +---");
@@ -189,7 +191,8 @@ static void test_several(void **state)
 	inspect(&s, t.initrd, t.dir, t.kernel, NULL);
 	assert_int_equal(s.status, STATUS_REFUSED);
 	assert_has(s.out, "zstd data\n");
-	assert_has(s.out, "no Linux bzImage but zstd data; unpack it first\n");
+	assert_has(s.out, "none that can be booted but zstd data; unpack it first\n");
+	assert_has(s.out, "linux32: it has no setup header of Linux\n");
 	assert_has(s.err, "skep: kernel '");
 	assert_has(s.err, "is a directory");
 	assert_has(s.out, "6.1.0-hive\n");

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <elf.h>
+#include <string.h>
+
+#include "skep/bits.h"
+#include "skep/boot.h"
+#include "skep/err.h"
+
+#include "elf.h"
+#include "image.h"
+
+/* Notes are few and short: this much of one segment is looked at. */
+#define NOTES_MAX KIB(16)
+
+bool elf_magic(const uint8_t *head, size_t len)
+{
+	return len >= EI_NIDENT && !memcmp(head, ELFMAG, SELFMAG);
+}
+
+static int read_header64(const uint8_t *head, struct elf *elf, uint64_t *phoff)
+{
+	Elf64_Ehdr h;
+
+	memcpy(&h, head, sizeof(h));
+	elf->entry = h.e_entry;
+	elf->relocatable = h.e_type == ET_DYN;
+	elf->segment_count = h.e_phnum;
+	elf->shoff = h.e_shoff;
+	elf->shentsize = h.e_shentsize;
+	elf->shnum = h.e_shnum;
+	elf->shstrndx = h.e_shstrndx;
+	*phoff = h.e_phoff;
+	if (h.e_machine != EM_X86_64)
+		return -EINVAL;
+	if (h.e_type != ET_EXEC && h.e_type != ET_DYN)
+		return -EBADF;
+	return h.e_phnum && h.e_phentsize != sizeof(Elf64_Phdr) ? -EMSGSIZE : 0;
+}
+
+static int read_header32(const uint8_t *head, struct elf *elf, uint64_t *phoff)
+{
+	Elf32_Ehdr h;
+
+	memcpy(&h, head, sizeof(h));
+	elf->entry = h.e_entry;
+	elf->relocatable = h.e_type == ET_DYN;
+	elf->segment_count = h.e_phnum;
+	elf->shoff = h.e_shoff;
+	elf->shentsize = h.e_shentsize;
+	elf->shnum = h.e_shnum;
+	elf->shstrndx = h.e_shstrndx;
+	*phoff = h.e_phoff;
+	if (h.e_machine != EM_386)
+		return -EINVAL;
+	if (h.e_type != ET_EXEC && h.e_type != ET_DYN)
+		return -EBADF;
+	return h.e_phnum && h.e_phentsize != sizeof(Elf32_Phdr) ? -EMSGSIZE : 0;
+}
+
+static void read_segment(const struct elf *elf, const uint8_t *raw, struct elf_segment *s)
+{
+	Elf64_Phdr p64;
+	Elf32_Phdr p32;
+
+	if (elf->is_64) {
+		memcpy(&p64, raw, sizeof(p64));
+		*s = (struct elf_segment){
+			.type = p64.p_type,
+			.flags = p64.p_flags,
+			.offset = p64.p_offset,
+			.vaddr = p64.p_vaddr,
+			.paddr = p64.p_paddr,
+			.filesz = p64.p_filesz,
+			.memsz = p64.p_memsz,
+		};
+	} else {
+		memcpy(&p32, raw, sizeof(p32));
+		*s = (struct elf_segment){
+			.type = p32.p_type,
+			.flags = p32.p_flags,
+			.offset = p32.p_offset,
+			.vaddr = p32.p_vaddr,
+			.paddr = p32.p_paddr,
+			.filesz = p32.p_filesz,
+			.memsz = p32.p_memsz,
+		};
+	}
+}
+
+/* What is loaded must be whole; of the rest, what is damaged is not looked at again. */
+static int check_segment(const struct boot_image *img, const struct elf_segment *s, unsigned int n,
+			 struct err *err)
+{
+	const char *label = image_label(img);
+	const uint64_t limit = UINT64_C(1) << 52; /* no physical address is larger (SDM 3, 4.1.4) */
+
+	if (s->type != PT_LOAD)
+		return 0;
+	if (!range_fits(s->offset, s->filesz, boot_image_size(img)))
+		return err_set(
+			err, ENOEXEC,
+			"%s is truncated: its segment %u has p_offset 0x%llx and p_filesz 0x%llx, "
+			"the file has %llu bytes",
+			label, n, (unsigned long long)s->offset, (unsigned long long)s->filesz,
+			(unsigned long long)boot_image_size(img));
+	if (s->memsz < s->filesz)
+		return err_set(
+			err, ENOEXEC,
+			"%s is damaged: its segment %u has p_memsz 0x%llx, less than p_filesz "
+			"0x%llx",
+			label, n, (unsigned long long)s->memsz, (unsigned long long)s->filesz);
+	if (!range_fits(s->paddr, s->memsz, limit) || s->vaddr + s->memsz < s->vaddr)
+		return err_set(
+			err, ENOEXEC,
+			"%s is damaged: its segment %u wraps, with p_vaddr 0x%llx, p_paddr 0x%llx "
+			"and p_memsz 0x%llx",
+			label, n, (unsigned long long)s->vaddr, (unsigned long long)s->paddr,
+			(unsigned long long)s->memsz);
+	return 0;
+}
+
+static int read_segments(const struct boot_image *img, struct elf *elf, uint64_t phoff,
+			 struct err *err)
+{
+	const size_t size = elf->is_64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
+	uint8_t raw[ELF_SEGMENTS_MAX * sizeof(Elf64_Phdr)];
+	int ret;
+
+	if (elf->segment_count > ELF_SEGMENTS_MAX)
+		return err_set(err, ENOEXEC, "%s has %u segments (e_phnum), skep loads %d at most",
+			       image_label(img), elf->segment_count, ELF_SEGMENTS_MAX);
+	if (!range_fits(phoff, elf->segment_count * size, boot_image_size(img)))
+		return err_set(
+			err, ENOEXEC,
+			"%s is truncated: its program headers (e_phoff) are at 0x%llx, the file "
+			"has %llu bytes",
+			image_label(img), (unsigned long long)phoff,
+			(unsigned long long)boot_image_size(img));
+	ret = image_read(img, phoff, raw, elf->segment_count * size, err);
+	for (unsigned int i = 0; !ret && i < elf->segment_count; i++) {
+		struct elf_segment *s = &elf->segments[i];
+
+		read_segment(elf, raw + i * size, s);
+		ret = check_segment(img, s, i, err);
+		if (!ret && range_fits(s->offset, s->filesz, boot_image_size(img)))
+			elf->end = MAX(elf->end, s->offset + s->filesz);
+	}
+	return ret;
+}
+
+static void note_sections(const struct boot_image *img, struct elf *elf)
+{
+	const size_t size = elf->is_64 ? sizeof(Elf64_Shdr) : sizeof(Elf32_Shdr);
+	const uint64_t len = (uint64_t)elf->shnum * size;
+
+	if (elf->shentsize != size || !range_fits(elf->shoff, len, boot_image_size(img)))
+		elf->shnum = 0;
+	else if (elf->shnum)
+		elf->end = MAX(elf->end, elf->shoff + len);
+}
+
+int elf_read(const struct boot_image *img, struct elf *elf, struct err *err)
+{
+	uint8_t head[sizeof(Elf64_Ehdr)] = {0};
+	const char *label = image_label(img);
+	uint64_t phoff;
+	int ret;
+
+	*elf = (struct elf){.is_64 = false};
+	if (boot_image_size(img) < sizeof(Elf32_Ehdr))
+		return err_set(err, ENOEXEC, "%s is truncated: it ends within its ELF header",
+			       label);
+	ret = image_read(img, 0, head, MIN(boot_image_size(img), sizeof(head)), err);
+	if (ret)
+		return ret;
+	if (!elf_magic(head, sizeof(head)))
+		return err_set(err, ENOEXEC, "%s is no ELF file", label);
+	elf->is_64 = head[EI_CLASS] == ELFCLASS64;
+	if ((!elf->is_64 && head[EI_CLASS] != ELFCLASS32) || head[EI_DATA] != ELFDATA2LSB)
+		return err_set(err, ENOEXEC,
+			       "%s is an ELF file of class %u and byte order %u, not one for x86",
+			       label, head[EI_CLASS], head[EI_DATA]);
+	if (elf->is_64 && boot_image_size(img) < sizeof(Elf64_Ehdr))
+		return err_set(err, ENOEXEC, "%s is truncated: it ends within its ELF header",
+			       label);
+	ret = elf->is_64 ? read_header64(head, elf, &phoff) : read_header32(head, elf, &phoff);
+	if (ret == -EINVAL)
+		return err_set(err, ENOEXEC, "%s is an ELF file for another processor (e_machine)",
+			       label);
+	if (ret == -EBADF)
+		return err_set(err, ENOEXEC,
+			       "%s is an ELF file but no executable (e_type): it has to be linked",
+			       label);
+	if (ret)
+		return err_set(err, ENOEXEC,
+			       "%s is damaged: its program headers have an odd size (e_phentsize)",
+			       label);
+	ret = read_segments(img, elf, phoff, err);
+	if (!ret)
+		note_sections(img, elf);
+	return ret;
+}
+
+bool elf_span(const struct elf *elf, uint64_t *lo, uint64_t *hi)
+{
+	*lo = UINT64_MAX;
+	*hi = 0;
+	for (unsigned int i = 0; i < elf->segment_count; i++) {
+		const struct elf_segment *s = &elf->segments[i];
+
+		if (s->type != PT_LOAD || !s->memsz)
+			continue;
+		*lo = MIN(*lo, s->paddr);
+		*hi = MAX(*hi, s->paddr + s->memsz);
+	}
+	return *hi > *lo;
+}
+
+bool elf_paddr(const struct elf *elf, uint64_t vaddr, uint64_t *paddr)
+{
+	for (unsigned int i = 0; i < elf->segment_count; i++) {
+		const struct elf_segment *s = &elf->segments[i];
+
+		if (s->type != PT_LOAD || vaddr < s->vaddr || vaddr - s->vaddr >= s->memsz)
+			continue;
+		*paddr = s->paddr + (vaddr - s->vaddr);
+		return true;
+	}
+	return false;
+}
+
+/* One segment's notes: n_namesz, n_descsz, n_type, then both, each padded to 4 bytes. */
+static bool find_note(const uint8_t *notes, size_t len, const char *owner, uint32_t type,
+		      void *desc, size_t room, size_t *desc_len)
+{
+	const size_t owner_len = strlen(owner) + 1;
+	size_t at = 0;
+
+	while (len - at >= 12) {
+		const uint64_t namesz = load_le32(notes + at);
+		const uint64_t descsz = load_le32(notes + at + 4);
+		const uint64_t name = at + 12, body = name + align_up(namesz, 4);
+
+		if (!range_fits(body, descsz, len))
+			return false;
+		if ((type == ELF_NOTE_ANY || load_le32(notes + at + 8) == type) &&
+		    namesz == owner_len && !memcmp(notes + name, owner, owner_len)) {
+			memcpy(desc, notes + body, MIN((size_t)descsz, room));
+			*desc_len = (size_t)descsz;
+			return true;
+		}
+		at = (size_t)MIN(body + align_up(descsz, 4), (uint64_t)len);
+	}
+	return false;
+}
+
+bool elf_note(const struct boot_image *img, const struct elf *elf, const char *owner, uint32_t type,
+	      void *desc, size_t room, size_t *len)
+{
+	uint8_t notes[NOTES_MAX];
+
+	for (unsigned int i = 0; i < elf->segment_count; i++) {
+		const struct elf_segment *s = &elf->segments[i];
+		const size_t n = (size_t)MIN(s->filesz, (uint64_t)sizeof(notes));
+
+		if (s->type != PT_NOTE || image_read(img, s->offset, notes, n, NULL))
+			continue;
+		if (find_note(notes, n, owner, type, desc, room, len))
+			return true;
+	}
+	return false;
+}
