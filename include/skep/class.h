@@ -35,12 +35,6 @@ struct device_family {
 	void (*reset)(struct device *dev);
 	int (*loaded)(struct device *dev, struct err *err);
 	void (*describe)(const struct device *dev, struct aml *aml);
-
-	/*
-	 * The machine stands still, and goes on: what the device does on workers comes to rest, so
-	 * that nothing of the guest changes in between. Control thread, the vCPUs are parked; no
-	 * lock is held. Either may be called twice. May be NULL.
-	 */
 	void (*pause)(struct device *dev);
 	void (*resume)(struct device *dev);
 };
@@ -81,6 +75,14 @@ struct device_class {
 
 	/* Validates state that came from outside, and brings lines and timers in step with it. */
 	int (*loaded)(struct device *dev, struct err *err);
+
+	/*
+	 * The machine stands still, and goes on: what the device does on workers comes to rest, so
+	 * that nothing of the guest changes in between. Control thread, the vCPUs are parked; no
+	 * lock is held. Either may be called twice.
+	 */
+	void (*pause)(struct device *dev);
+	void (*resume)(struct device *dev);
 
 	/* Gives host resources back. Legal on an instance whose create failed half-way. */
 	void (*destroy)(struct device *dev);

@@ -98,7 +98,7 @@ void device_destroy(struct device *dev);
 /* To power-on state, as class.h says of reset. No vCPU runs. */
 void device_reset(struct device *dev);
 
-/* As class.h says of a family's pause and resume. Devices that do nothing on workers have none. */
+/* As class.h says of pause and resume. Devices that do nothing on workers have none. */
 void device_pause(struct device *dev);
 void device_resume(struct device *dev);
 

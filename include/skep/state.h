@@ -98,7 +98,7 @@ long state_save(const struct state_table *t, const void *s, void *buf, size_t ro
  */
 int state_load(const struct state_table *t, void *s, const void *buf, size_t len, struct err *err);
 
-/* One line per field: "name = 0x3f" or "name = 01 02 03". */
+/* One line per field: "name = 0x3f" or "name = 01 02 03"; of a large array the first 256. */
 void state_print(const struct state_table *t, const void *s, FILE *to, const char *indent);
 
 /* The first field that differs, or NULL. */

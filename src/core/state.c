@@ -12,6 +12,9 @@
 #include "skep/err.h"
 #include "skep/state.h"
 
+/* Elements of an array that a person is shown. */
+#define PRINTED 256U
+
 struct cursor {
 	uint8_t *at;
 	size_t left;
@@ -269,8 +272,10 @@ void state_print(const struct state_table *t, const void *s, FILE *to, const cha
 		fprintf(to, "%s%s =", indent, f->name);
 		if (f->count == 1)
 			fprintf(to, " 0x%llx", (unsigned long long)element(f, s, 0));
-		for (unsigned int e = 0; f->count > 1 && e < f->count; e++)
+		for (unsigned int e = 0; f->count > 1 && e < MIN(f->count, PRINTED); e++)
 			fprintf(to, " %0*llx", 2 * f->width, (unsigned long long)element(f, s, e));
+		if (f->count > PRINTED)
+			fprintf(to, " and %u more", f->count - PRINTED);
 		fputc('\n', to);
 	}
 }

@@ -105,18 +105,22 @@ void device_reset(struct device *dev)
 
 void device_pause(struct device *dev)
 {
-	const struct device_family *family = dev->class->family;
+	const struct device_class *class = dev->class;
 
-	if (family && family->pause)
-		family->pause(dev);
+	if (class->family && class->family->pause)
+		class->family->pause(dev);
+	if (class->pause)
+		class->pause(dev);
 }
 
 void device_resume(struct device *dev)
 {
-	const struct device_family *family = dev->class->family;
+	const struct device_class *class = dev->class;
 
-	if (family && family->resume)
-		family->resume(dev);
+	if (class->family && class->family->resume)
+		class->family->resume(dev);
+	if (class->resume)
+		class->resume(dev);
 }
 
 void device_lock(struct device *dev)
