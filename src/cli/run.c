@@ -24,6 +24,7 @@ struct run {
 	unsigned int serials; /* how often --serial was given */
 	unsigned int initrds, modules;
 	unsigned int disks;
+	unsigned int ide_disks; /* of those */
 	unsigned int nets;
 	bool print_config;
 	bool dump_state;
@@ -141,16 +142,58 @@ static int apply_display(void *ctx, const struct flag *flag, const char *value, 
 	return ret ? ret : config_set_list(run->config, "device.screen", "display", value, err);
 }
 
+/* What @said says below @section goes into the tree, but for the model. */
+static int take_disk(struct run *run, const struct config *said, const char *section,
+		     struct err *err)
+{
+	char name[CONFIG_KEY_MAX + 1], key[2 * CONFIG_KEY_MAX];
+	const char *value;
+	size_t pos = 0;
+	int ret = 0;
+
+	while (!ret && config_next_child(said, section, &pos, name, sizeof(name))) {
+		snprintf(key, sizeof(key), "%s.%s", section, name);
+		value = config_get(said, key);
+		if (value && strcmp(name, "model") != 0)
+			ret = config_set(run->config, key, value, err);
+	}
+	return ret;
+}
+
+/* The first IDE disk is on channel 0, the second on 1, unless somebody says otherwise. */
+static int next_channel(struct run *run, const char *section, struct err *err)
+{
+	char key[64], n[16];
+
+	snprintf(key, sizeof(key), "%s.channel", section);
+	snprintf(n, sizeof(n), "%u", run->ide_disks++);
+	return config_set(run->config, key, n, err);
+}
+
+/* --disk FILE[,model=ide][,key=value…] */
 static int apply_disk(void *ctx, const struct flag *flag, const char *value, struct err *err)
 {
 	struct run *run = ctx;
-	char section[32];
+	struct config *said = config_new();
+	const char *model;
+	char section[32], key[64];
 	int ret;
 
 	(void)flag;
+	if (!said)
+		return err_sys(err, ENOMEM, "options");
 	snprintf(section, sizeof(section), "device.disk%u", run->disks++);
-	ret = config_set(run->config, section, "virtio_blk", err);
-	return ret ? ret : config_set_list(run->config, section, "path", value, err);
+	snprintf(key, sizeof(key), "%s.model", section);
+	ret = config_set_list(said, section, "path", value, err);
+	model = config_get(said, key);
+	if (!ret)
+		ret = config_set(run->config, section, model ? model : "virtio_blk", err);
+	if (!ret && model && !strcmp(model, "ide"))
+		ret = next_channel(run, section, err);
+	if (!ret)
+		ret = take_disk(run, said, section, err);
+	config_free(said);
+	return ret;
 }
 
 /* --device MODEL[,key=value…]: called by its model, or by the id= among the pairs. */
