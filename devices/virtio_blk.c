@@ -23,6 +23,7 @@
 #include "skep/device.h"
 #include "skep/disk.h"
 #include "skep/err.h"
+#include "skep/gmem.h"
 #include "skep/log.h"
 #include "skep/virtio.h"
 
@@ -41,6 +42,7 @@ struct blk_options {
 	struct disk_options disk;
 	const char *serial;
 	uint64_t queues;
+	bool iofixed;
 };
 
 struct blk_queue {
@@ -100,6 +102,11 @@ static const struct option blk_options[] = {
 	 .min = 1,
 	 .max = BLK_QUEUES_MAX,
 	 .help = "request queues, each with a thread on the host"},
+	{.name = "iofixed",
+	 .type = OPTION_BOOL,
+	 .offset = offsetof(struct blk_options, iofixed),
+	 .fallback = "off",
+	 .help = "register guest memory, which is wired, with io_uring: direct I/O costs less"},
 	OPTION_END,
 };
 
@@ -427,6 +434,30 @@ static int open_queues(struct blk *b, struct err *err)
 	return rc;
 }
 
+/*
+ * Each worker's ring holds the pages that make up guest memory at this moment, so they must be the
+ * guest's for good: no balloon takes them, nothing moves them.
+ */
+static int fix_memory(struct blk *b, struct err *err)
+{
+	const struct gmem *mem = b->dev.machine->mem;
+	struct iovec memory[GMEM_REGIONS_MAX];
+	const struct gmem_region *regions;
+	unsigned int n = gmem_regions(mem, &regions);
+	int rc = 0;
+
+	if (!b->options.iofixed)
+		return 0;
+	if (!gmem_wired(mem))
+		return err_set(err, EINVAL,
+			       "iofixed: guest memory must stay where it is; add memory.wired=on");
+	for (unsigned int i = 0; i < n; i++)
+		memory[i] = (struct iovec){regions[i].hva, regions[i].size};
+	for (unsigned int i = 0; !rc && i < b->virtio.queue_count; i++)
+		rc = worker_wire(b->virtio.queues[i].worker, memory, n, err);
+	return rc;
+}
+
 static const struct virtio_model blk_model = {
 	.id = BLK_ID,
 	.class_code = BLK_CLASS_CODE,
@@ -461,7 +492,9 @@ static int blk_create(struct device *dev, struct err *err)
 	v->spread = v->queue_count > 1;
 	fill_config(b);
 	rc = virtio_attach(v, dev, &blk_model, err);
-	return rc ? rc : open_queues(b, err);
+	if (!rc)
+		rc = open_queues(b, err);
+	return rc ? rc : fix_memory(b, err);
 }
 
 static void blk_destroy(struct device *dev)

@@ -88,6 +88,9 @@ int gmem_iov(const struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *i
 /* Bytes of a page of the host that it is made of: 4 KiB, or a huge page. */
 uint64_t gmem_page_size(const struct gmem *mem);
 
+/* Whether what was taken stays where it is: gmem_discard() gives nothing back. */
+bool gmem_wired(const struct gmem *mem);
+
 /* The gpa of what lies at @hva in the host; false when that is not RAM. */
 bool gmem_gpa(const struct gmem *mem, const void *hva, uint64_t *gpa);
 

@@ -134,9 +134,11 @@ void worker_remove_file(struct worker *w, int slot);
 
 /*
  * Wires @memory, @n ranges that are mapped and stay so until the worker is destroyed or wired
- * again: the host keeps it resident, and transfers to and from one piece of it cost less on files
- * opened O_DIRECT. Counts against RLIMIT_MEMLOCK for each worker. While the worker does not run and
- * nothing is under way. On failure nothing is wired; without io_uring there is nothing to do.
+ * again: the host takes all of it and keeps it resident, and transfers to and from one piece of it
+ * cost less on files opened O_DIRECT. They go to the pages that are there now, whatever is mapped
+ * in their place later. Counts against RLIMIT_MEMLOCK for each worker. While the worker does not
+ * run and nothing is under way. On failure nothing is wired; without io_uring there is nothing to
+ * do.
  */
 int worker_wire(struct worker *w, const struct iovec *memory, unsigned int n, struct err *err);
 

@@ -572,12 +572,25 @@ static int uring_set_file(struct worker *w, int slot, int fd)
 	return rc < 0 ? rc : 0;
 }
 
+static bool is_wired(const struct uring *u, const struct iovec *memory, unsigned int n)
+{
+	for (unsigned int i = 0; i < n && n == u->wired_count; i++)
+		if (memory[i].iov_base != u->wired[i].iov_base ||
+		    memory[i].iov_len != u->wired[i].iov_len)
+			return false;
+	return n == u->wired_count;
+}
+
 static int uring_wire(struct worker *w, const struct iovec *memory, unsigned int n, struct err *err)
 {
 	struct uring *u = uring_of(w);
-	struct iovec *copy = calloc(n + 1, sizeof(*copy));
+	struct iovec *copy;
 	int rc;
 
+	/* Several that share a worker want the same. */
+	if (is_wired(u, memory, n))
+		return 0;
+	copy = calloc(n + 1, sizeof(*copy));
 	if (!copy)
 		return err_sys(err, ENOMEM, "worker %s", w->name);
 	for (unsigned int i = 0; i < n; i++)

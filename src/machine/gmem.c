@@ -197,6 +197,9 @@ static int occupy(const struct gmem_region *r, char *at, const struct gmem_optio
 		madvise(at, r->size, MADV_HUGEPAGE);
 	/* A core dump of skep is for skep's bugs, not for the guest's gigabytes. */
 	madvise(at, r->size, MADV_DONTDUMP);
+	/* Programs that skep starts have no use for it, and what is pinned for transfers would be
+	 * copied for them. */
+	madvise(at, r->size, MADV_DONTFORK);
 	return 0;
 }
 
@@ -421,6 +424,11 @@ int gmem_fill(struct gmem *mem, uint64_t gpa, uint8_t byte, uint64_t len)
 uint64_t gmem_page_size(const struct gmem *mem)
 {
 	return mem->page;
+}
+
+bool gmem_wired(const struct gmem *mem)
+{
+	return mem->wired;
 }
 
 bool gmem_gpa(const struct gmem *mem, const void *hva, uint64_t *gpa)

@@ -879,6 +879,7 @@ static void test_mistakes(void **state)
 	refused_alone(*state, "@ queues=2 iops=100", "has one queue only");
 	refused_alone(*state, "@ queue-size=2", "queue-size is at least 4");
 	refused_alone(*state, "@ queue-size=5", "not a power of two");
+	refused_alone(*state, "@ iofixed=on", "add memory.wired=on");
 	refused_alone(*state, "@ cache=none", "none of writeback|writethrough|unsafe");
 	refused_alone(*state, "@ ovrlay=x", "overlay");
 	image_init(&s);

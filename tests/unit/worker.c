@@ -366,12 +366,53 @@ static void test_wired(struct worker *w)
 		assert_int_equal(memory[i], read ? (char)(i % 251) : 0);
 		assert_int_equal(memory[WIRED + i], (char)(i % 251));
 	}
+	/* The same again changes nothing. */
+	assert_int_equal(worker_wire(w, wired, ARRAY_SIZE(wired), &err), 0);
+	io_read(w, &op.io, slot, memory, 16, 16);
+	assert_int_equal(finish(w, &op), 16);
+	assert_int_equal(memory[0], 16);
 	/* None any more. */
 	assert_int_equal(worker_wire(w, NULL, 0, &err), 0);
 	munmap(memory, WIRED);
 	io_read(w, &op.io, slot, memory + WIRED, 16, 0);
 	assert_int_equal(finish(w, &op), 16);
 	munmap(memory + WIRED, WIRED);
+	close(fd);
+}
+
+/* With io_uring they go to the pages that were there when it was wired, one iovec's as well. */
+static void test_wired_is_fixed(struct worker *w)
+{
+	char *memory =
+		mmap(NULL, WIRED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct iovec range = {memory, WIRED}, one = {memory + 4096, 16};
+	int fd = disk_file(), slot = add(w, fd);
+	struct op op = op_new();
+	struct err err = {0};
+
+	assert_true(memory != MAP_FAILED);
+	if (w->at_once[slot]) {
+		print_message("files in memory are not read by io_uring\n");
+		munmap(memory, WIRED);
+		close(fd);
+		return;
+	}
+	if (worker_wire(w, &range, 1, &err))
+		fail_msg("%s", err.text);
+	io_write(w, &op.io, slot, "abcdefghijklmnop", 16, 0);
+	assert_int_equal(finish(w, &op), 16);
+	assert_int_equal(madvise(memory, WIRED, MADV_DONTNEED), 0);
+	io_read(w, &op.io, slot, memory, 16, 0);
+	assert_int_equal(finish(w, &op), 16);
+	io_readv(w, &op.io, slot, &one, 1, 0);
+	assert_int_equal(finish(w, &op), 16);
+	assert_int_equal(memory[0], 0);
+	assert_int_equal(memory[4096], 0);
+	assert_int_equal(worker_wire(w, NULL, 0, &err), 0);
+	io_read(w, &op.io, slot, memory, 16, 0);
+	assert_int_equal(finish(w, &op), 16);
+	assert_int_equal(memory[0], 'a');
+	munmap(memory, WIRED);
 	close(fd);
 }
 
@@ -1473,6 +1514,7 @@ int main(void)
 		EVERYWHERE(test_restart_in_completion),
 		EVERYWHERE(test_fairness),
 		AT_REST(test_wired),
+		ON(on_uring, test_wired_is_fixed),
 		cmocka_unit_test(test_wire_limit),
 		cmocka_unit_test(test_pieces),
 		AT_REST(test_posts),
