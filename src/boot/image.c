@@ -18,6 +18,8 @@
 struct boot_image {
 	int fd;              /* -1: in memory */
 	const uint8_t *data; /* NULL: a file */
+	void *own;           /* what of it is to be freed */
+	uint64_t base;       /* where it begins in the file */
 	uint64_t size;
 	char label[LABEL_MAX];
 };
@@ -133,7 +135,46 @@ void boot_close(struct boot_image *img)
 		return;
 	if (img->fd >= 0)
 		close(img->fd);
+	free(img->own);
 	free(img);
+}
+
+static struct boot_image *image_unpacked(const struct boot_image *from, uint64_t size)
+{
+	struct boot_image *img = calloc(1, sizeof(*img));
+
+	if (!img)
+		return NULL;
+	img->fd = -1;
+	img->size = size;
+	memcpy(img->label, from->label, sizeof(img->label));
+	return img;
+}
+
+struct boot_image *image_unpacked_file(const struct boot_image *from, int fd, uint64_t base,
+				       uint64_t size)
+{
+	struct boot_image *img = image_unpacked(from, size);
+
+	if (img) {
+		img->fd = fd;
+		img->base = base;
+	}
+	return img;
+}
+
+struct boot_image *image_unpacked_memory(const struct boot_image *from, void *data, uint64_t size)
+{
+	struct boot_image *img = image_unpacked(from, size);
+
+	if (img)
+		img->data = img->own = data;
+	return img;
+}
+
+bool image_stat(const struct boot_image *img, struct stat *st)
+{
+	return img->fd >= 0 && !fstat(img->fd, st);
 }
 
 uint64_t boot_image_size(const struct boot_image *img)
@@ -156,7 +197,7 @@ int image_read(const struct boot_image *img, uint64_t offset, void *to, size_t l
 		return 0;
 	}
 	while (len) {
-		ssize_t n = pread(img->fd, to, len, (off_t)offset);
+		ssize_t n = pread(img->fd, to, len, (off_t)(img->base + offset));
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -5,12 +5,14 @@
 #ifndef BOOT_IMAGE_H
 #define BOOT_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct boot_image;
 struct err;
 struct gmem;
+struct stat;
 
 /* "kernel '/boot/vmlinuz'", for the start of a sentence. */
 const char *image_label(const struct boot_image *img);
@@ -22,6 +24,17 @@ int image_read(const struct boot_image *img, uint64_t offset, void *to, size_t l
 /* The same into guest memory at @gpa, which is RAM. */
 int image_load(const struct boot_image *img, uint64_t offset, struct gmem *mem, uint64_t gpa,
 	       uint64_t len, struct err *err);
+
+/* What the file is now; false for an image in memory. */
+bool image_stat(const struct boot_image *img, struct stat *st);
+
+/*
+ * An image of what @from holds, unpacked: @size bytes at @base of the file @fd, or at @data, for
+ * free(). NULL when there is no memory; otherwise @fd or @data is the image's.
+ */
+struct boot_image *image_unpacked_file(const struct boot_image *from, int fd, uint64_t base,
+				       uint64_t size);
+struct boot_image *image_unpacked_memory(const struct boot_image *from, void *data, uint64_t size);
 
 /* Enough of a file's beginning to tell what it is. */
 #define FORMAT_HEAD 1024

@@ -51,16 +51,13 @@ enum verdict {
 
 #define FIND(work, name) ((__typeof__(&(name)))dlsym((work)->library, #name))
 
-/*
- * Memory for a payload or a dictionary, which is written from its start to its end soon: with huge
- * pages this takes a few page faults instead of thousands. What is not touched costs nothing.
- */
-static void *take(size_t len)
+/* With huge pages it takes a few page faults instead of thousands to fill this. */
+void *unpack_room(uint64_t len)
 {
 	void *p;
 
 	if (len < HUGE_PAGE)
-		return malloc(len);
+		return malloc(len ? len : 1);
 	if (posix_memalign(&p, HUGE_PAGE, len))
 		return NULL;
 	madvise(p, len, MADV_HUGEPAGE);
@@ -72,7 +69,7 @@ static void *lzma_take(void *opaque, size_t count, size_t len)
 	size_t bytes;
 
 	(void)opaque;
-	return __builtin_mul_overflow(count, len, &bytes) ? NULL : take(bytes);
+	return __builtin_mul_overflow(count, len, &bytes) ? NULL : unpack_room(bytes);
 }
 
 static void lzma_give(void *opaque, void *p)
@@ -491,12 +488,14 @@ int unpack_size(const struct boot_image *img, uint64_t offset, uint64_t len, uin
 		ret = image_read(img, offset, magic, sizeof(magic), err);
 		kind = recognise(magic, sizeof(magic));
 	}
-	if (!ret && !kind) {
-		ret = unknown_kind(err);
+	if (ret)
+		return ret;
+	if (!kind) {
+		unknown_kind(err);
 		err_prefix(err, "%s", image_label(img));
+		return -ENOTSUP;
 	}
-	if (!ret)
-		ret = image_read(img, offset + len - SIZE_LEN, tail, sizeof(tail), err);
+	ret = image_read(img, offset + len - SIZE_LEN, tail, sizeof(tail), err);
 	if (!ret)
 		*size = kind->library ? load_le32(tail) : len;
 	return ret;
@@ -510,7 +509,7 @@ int unpack(const struct boot_image *img, uint64_t offset, uint64_t len, void *ou
 
 	if (ret)
 		return ret;
-	in = take(len);
+	in = unpack_room(len);
 	if (!in)
 		return err_set(err, ENOMEM, "there is no memory for the payload of %s",
 			       image_label(img));

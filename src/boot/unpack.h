@@ -34,6 +34,9 @@ struct err;
 int unpack_size(const struct boot_image *img, uint64_t offset, uint64_t len, uint64_t *size,
 		struct err *err);
 
+/* Memory that is soon written from its start to its end, for free(); NULL when there is none. */
+void *unpack_room(uint64_t len);
+
 /* Unpacks it into exactly @out_len bytes at @out, which after a failure hold anything. */
 int unpack(const struct boot_image *img, uint64_t offset, uint64_t len, void *out, uint64_t out_len,
 	   struct err *err);
