@@ -82,7 +82,8 @@ struct boot_request {
 	unsigned int initrd_count;
 	const struct boot_module *modules;
 	unsigned int module_count;
-	const char *cmdline;       /* NULL: empty */
+	const char *cmdline;       /* NULL: empty, but for Linux @linux_cmdline */
+	const char *linux_cmdline; /* NULL: empty */
 	uint64_t rsdp;             /* gpa of the ACPI root pointer; 0: the guest looks for it */
 	const struct e820 *memory; /* handed to the guest; only its RAM is loaded into */
 	bool text_screen;          /* the machine has one, at B8000h */

@@ -20,6 +20,7 @@
 static const struct protocol *const protocols[] = {
 	&linux32_protocol,
 	&linux64_protocol,
+	&multiboot_protocol,
 };
 
 _Static_assert(ARRAY_SIZE(protocols) <= BOOT_PROTOCOLS_MAX, "a boot_info has room for all");

@@ -207,9 +207,12 @@ int plan_segments(struct plan *plan, enum cpu_mode mode, struct err *err)
 
 int plan_cmdline(struct plan *plan, uint64_t most, struct err *err)
 {
-	const char *cmdline = plan->req->cmdline ? plan->req->cmdline : "";
-	const size_t len = strlen(cmdline);
+	const struct boot_request *req = plan->req;
+	const char *cmdline = req->cmdline ? req->cmdline : req->linux_cmdline;
+	size_t len;
 
+	cmdline = cmdline ? cmdline : "";
+	len = strlen(cmdline);
 	most = MIN(most, CMDLINE_ROOM - 1);
 	if (len > most)
 		return err_set(err, E2BIG,

@@ -82,7 +82,7 @@ int plan_no_room(const struct plan *plan, const char *what, uint64_t needed, str
 /* The table of flat segments that cpu.h's CPU_PROT32 and CPU_LONG64 speak of, and its registers. */
 int plan_segments(struct plan *plan, enum cpu_mode mode, struct err *err);
 
-/* The command line with its terminating zero, at CMDLINE_GPA; at most @most characters. */
+/* Linux's command line with its terminating zero, at CMDLINE_GPA; at most @most characters. */
 int plan_cmdline(struct plan *plan, uint64_t most, struct err *err);
 
 /* The initrds one behind the other at @gpa, each padded to 4 bytes. */

@@ -12,8 +12,11 @@
 #include "elf.h"
 #include "plan.h"
 
-/* As much of a file's beginning as any protocol looks at (Multiboot 2, 3.1.1). */
-#define KERNEL_HEAD KIB(32)
+/*
+ * As much of a file's beginning as any protocol looks at: twice as much as a Multiboot2 header may
+ * reach into it (3.1), to be able to say that one is too far behind.
+ */
+#define KERNEL_HEAD KIB(64)
 
 /* A kernel image, looked at once for all protocols. */
 struct kernel {
@@ -50,5 +53,6 @@ void boot_fact(struct boot_info *info, const char *label, const char *fmt, ...)
 
 extern const struct protocol linux64_protocol;
 extern const struct protocol linux32_protocol;
+extern const struct protocol multiboot_protocol;
 
 #endif

@@ -277,7 +277,7 @@ const struct flag run_flags[] = {
 	{0, "protocol", "NAME[,KEY=VALUE]",
 	 "how the kernel is booted (default: as the image says); `skep inspect` names them",
 	 apply_list, "boot.protocol"},
-	{'a', "append", "TEXT", "kernel command line (default console=ttyS0)", apply_key,
+	{'a', "append", "TEXT", "kernel command line (default for Linux: console=ttyS0)", apply_key,
 	 "boot.append"},
 	{'m', "memory", "SIZE[,KEY=VALUE]", "guest memory (default 512M)", apply_list,
 	 "memory.size"},

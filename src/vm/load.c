@@ -14,7 +14,7 @@
 #include "skep/smbios.h"
 #include "vm_priv.h"
 
-/* What makes a console appear on the first serial port. */
+/* What makes Linux's console appear on the first serial port. */
 #define DEFAULT_APPEND "console=ttyS0"
 
 /* The tables share what E820 keeps for the firmware. */
@@ -97,13 +97,14 @@ int vm_load(struct vm *vm, struct err *err)
 		.modules = vm->modules,
 		.module_count = vm->module_count,
 		.cmdline = vm->options.boot.append,
+		.text_screen = vm->machine.screen,
 	};
 	struct cpu_entry entry;
 	struct e820 map;
 	int ret;
 
-	if (!req.cmdline && vm->options.boot.kernel)
-		req.cmdline = DEFAULT_APPEND;
+	if (vm->options.boot.kernel)
+		req.linux_cmdline = DEFAULT_APPEND;
 	for (unsigned int i = 0; i < vm->initrd_count; i++)
 		initrds[i] = vm->initrds[i];
 	ret = place_pci(vm, err);

@@ -64,7 +64,11 @@ says() {
 run_one() {
 	name=$1 want=$2 image=$3
 	shift 3
-	[ "$image" = - ] || set -- -k "$images/$image.bz" "$@"
+	case $image in
+	-) ;;
+	*.*) set -- -k "$images/$image" "$@" ;;
+	*) set -- -k "$images/$image.bz" "$@" ;;
+	esac
 	# With the other interrupt chips the same is to be seen.
 	expected=$here/expect/${name%-kernel}
 	[ -e "$expected" ] || expected=/dev/null
@@ -92,7 +96,7 @@ while IFS='|' read -r name want image options <&3; do
 	case ${1:-#} in '#'*) continue ;; esac
 	case $wanted in '  ' | *" $1 "*) ;; *) continue ;; esac
 	case $options in *@disk*) dd if=/dev/zero of="$work/disk" bs=1024 count=1024 2>/dev/null ;; esac
-	options=$(echo "$options" | sed "s|@images|$images|g; s|@disk|$work/disk|g")
+	options=$(echo "$options" | sed "s|@images|$images|g; s|@disk|$work/disk|g; s|@files|$here/files|g")
 	# shellcheck disable=SC2086 # as above
 	set -- $name $want $image
 	eval "set -- \"\$@\" $options"

@@ -52,8 +52,8 @@ cp "$here/tap.sh" "$here/linux.sh" "${suite[@]}" "$stage/suite"
 cp "$1/skep" "$here/all.sh" "$stage"
 cp "$1/tests/unit_gmem" "$stage"
 mkdir "$stage/guest" "$stage/images"
-cp -r "$here"/../guest/{run.sh,list,expect,input} "$stage/guest"
-cp "$1"/tests/guest/*.bz "$stage/images"
+cp -r "$here"/../guest/{run.sh,list,expect,files,input} "$stage/guest"
+cp "$1"/tests/guest/{*.bz,*.raw,multiboot*.elf} "$stage/images"
 asan=''
 if (($# > 1)); then
 	cp "$2/skep" "$stage/skep.asan"

@@ -105,14 +105,18 @@ bool word_number(const struct word *w, uint64_t *v)
 	return p == end;
 }
 
-uint64_t boot_number(const char *name, uint64_t otherwise)
+uint64_t words_number(const char *words, const char *name, uint64_t otherwise)
 {
-	const char *at = boot_cmdline();
 	struct word w;
 	uint64_t v;
 
-	while (boot_word(&at, &w))
+	while (boot_word(&words, &w))
 		if (word_is(&w, name) && word_number(&w, &v))
 			return v;
 	return otherwise;
+}
+
+uint64_t boot_number(const char *name, uint64_t otherwise)
+{
+	return words_number(boot_cmdline(), name, otherwise);
 }

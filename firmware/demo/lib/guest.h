@@ -2,10 +2,12 @@
 /*
  * guest - a small library for programs that are the only thing in a virtual machine.
  *
- * A program is a bzImage that a loader of the Linux boot protocol enters at its 32-bit entry point.
- * start.S takes the first processor to 64-bit mode with the lowest 4 GiB mapped one to one, an IDT,
- * and interrupts off, and calls guest_main(); what that returns is the guest's code, and ends the
- * machine. There is nothing else: no heap, no threads but the processors themselves.
+ * A program is a bzImage that a loader of the Linux boot protocol enters at its 32-bit entry point,
+ * or a kernel of another protocol that enters it in the same mode; what of the below is said to
+ * come from boot_params is then not there. start.S takes the first processor to 64-bit mode with
+ * the lowest 4 GiB mapped one to one, an IDT, and interrupts off, and calls guest_main(); what that
+ * returns is the guest's code, and ends the machine. There is nothing else: no heap, no threads but
+ * the processors themselves.
  *
  * Privileged code may run in an instruction emulator at some 250 ns an instruction, and takes
  * interrupts at HLT, at an exit, or after 1,024 instructions only. So: few instructions, no `int`,
@@ -242,7 +244,9 @@ bool boot_word(const char **at, struct word *w);
 bool word_is(const struct word *w, const char *name);
 /* Decimal, or hexadecimal behind 0x, then perhaps K, M or G. False when it is not a number. */
 bool word_number(const struct word *w, uint64_t *v);
-/* The number that the command line gives @name; @otherwise when it does not. */
+/* The number that @words, NAME=VALUE each, give @name; @otherwise when they do not. */
+uint64_t words_number(const char *words, const char *name, uint64_t otherwise);
+/* The same of the command line. */
 uint64_t boot_number(const char *name, uint64_t otherwise);
 
 /*
