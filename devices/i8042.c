@@ -15,7 +15,8 @@
  *
  * The keyboard is an MF2 without scan code set 3: it answers FEh to that, and to the commands that
  * only set 3 knows. It has a FIFO of 16 bytes. Its keys are struck by the host: a character from
- * the channel, or of the option type=, becomes what fingers would do on a US layout. The host is
+ * the channel, or of the option type=, or a stroke that comes by machine.keyboard, becomes what
+ * fingers would do on a US layout. The host is
  * held back instead of overrunning the FIFO, so the overrun code never comes; it is held back as
  * well to KEY_NS a stroke, for a driver that empties the buffer at its start counts how often it
  * has to, and takes an endless row of bytes for a missing controller. Answers to commands bypass
@@ -40,7 +41,9 @@
 #include "skep/device.h"
 #include "skep/err.h"
 #include "skep/irq.h"
+#include "skep/keyboard.h"
 #include "skep/timer.h"
+#include "skep/worker.h"
 
 #define PORT_DATA    0x60
 #define PORT_COMMAND 0x64
@@ -125,6 +128,7 @@ struct i8042 {
 	struct irq_line aux;
 	struct timer pace;
 	struct chan *chan;
+	struct keyboard door;
 	bool data_mapped;
 	bool command_mapped;
 };
@@ -188,6 +192,11 @@ static const uint8_t to_set1[128] = {
 /* The keys of a US layout that characters need, by their codes in set 2. */
 #define KEY_SHIFT 0x12
 #define KEY_CTRL  0x14
+#define KEY_ALT   0x11
+#define KEY_LONG  0xe0 /* in front of the keys that an MF2 has beyond those of an AT */
+
+/* Control, Alt and Shift, each down and up; a long key down and up. */
+#define STROKE_BYTES (3 + 2 + 3 + 3 * 2)
 
 static const struct key {
 	uint8_t code;
@@ -208,6 +217,18 @@ static const struct key {
 	{0x5a, '\r', '\r'}, {0x5a, '\n', '\n'}, {0x0d, '\t', '\t'}, {0x66, '\b', '\b'},
 	{0x66, 0x7f, 0x7f}, {0x76, 0x1b, 0x1b},
 };
+
+/* The others, from STROKE_UP on. */
+static const struct {
+	uint8_t code;
+	bool is_long;
+} other_keys[] = {
+	{0x75, true},  {0x72, true},  {0x6b, true},  {0x74, true},  {0x6c, true},  {0x69, true},
+	{0x7d, true},  {0x7a, true},  {0x70, true},  {0x71, true},  {0x05, false}, {0x06, false},
+	{0x04, false}, {0x0c, false}, {0x03, false}, {0x0b, false}, {0x83, false}, {0x0a, false},
+	{0x01, false}, {0x09, false}, {0x78, false}, {0x07, false},
+};
+_Static_assert(ARRAY_SIZE(other_keys) == STROKE_LAST + 1 - STROKE_UP, "a code for each");
 
 static struct i8042 *to_i8042(struct device *dev)
 {
@@ -231,36 +252,58 @@ static const struct key *key_of(char c)
 	return NULL;
 }
 
-/* The bytes of set 2 for a stroke that gives @c, at most 9; 0 when no key does. */
-static unsigned int stroke(uint8_t *codes, char c)
+/* The code of the key that gives @c; what must be held for it goes to @with. 0 when no key does. */
+static uint8_t code_of(char c, uint8_t *with)
 {
 	const struct key *key = key_of(c);
-	bool ctrl = !key && c >= 0 && c < ' ';
-	unsigned int n = 0;
 
-	if (ctrl) {
+	if (!key && c >= 0 && c < ' ') {
 		c = (char)(c + 0x40);
 		if (c >= 'A' && c <= 'Z')
 			c = (char)(c - 'A' + 'a');
 		key = key_of(c);
+		*with |= STROKE_CTRL;
 	}
 	if (!key)
 		return 0;
-	if (ctrl)
-		codes[n++] = KEY_CTRL;
 	if (c != key->plain)
-		codes[n++] = KEY_SHIFT;
-	codes[n++] = key->code;
+		*with |= STROKE_SHIFT;
+	return key->code;
+}
+
+static const struct {
+	uint8_t with, code;
+} held_keys[] = {{STROKE_CTRL, KEY_CTRL}, {STROKE_ALT, KEY_ALT}, {STROKE_SHIFT, KEY_SHIFT}};
+
+/* The bytes of set 2 for a stroke, at most STROKE_BYTES; 0 when no key gives it. */
+static unsigned int stroke(uint8_t *codes, struct stroke s)
+{
+	unsigned int other = s.key - (unsigned int)STROKE_UP, n = 0;
+	bool is_other = s.key >= STROKE_UP && other < ARRAY_SIZE(other_keys);
+	bool is_long = is_other && other_keys[other].is_long;
+	uint8_t code = 0;
+
+	if (is_other)
+		code = other_keys[other].code;
+	else if (s.key < 0x100)
+		code = code_of((char)s.key, &s.with);
+	if (!code)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(held_keys); i++)
+		if (s.with & held_keys[i].with)
+			codes[n++] = held_keys[i].code;
+	if (is_long)
+		codes[n++] = KEY_LONG;
+	codes[n++] = code;
+	if (is_long)
+		codes[n++] = KEY_LONG;
 	codes[n++] = KBD_BREAK;
-	codes[n++] = key->code;
-	if (c != key->plain) {
-		codes[n++] = KBD_BREAK;
-		codes[n++] = KEY_SHIFT;
-	}
-	if (ctrl) {
-		codes[n++] = KBD_BREAK;
-		codes[n++] = KEY_CTRL;
-	}
+	codes[n++] = code;
+	for (size_t i = ARRAY_SIZE(held_keys); i--;)
+		if (s.with & held_keys[i].with) {
+			codes[n++] = KBD_BREAK;
+			codes[n++] = held_keys[i].code;
+		}
 	return n;
 }
 
@@ -286,12 +329,12 @@ static bool typist_rests(const struct i8042 *k)
 	return !k->state.scanning || timer_armed(&k->pace);
 }
 
-/* False when the FIFO has no room yet. A character that no key gives is passed over. */
-static bool strike(struct i8042 *k, char c)
+/* False when the FIFO has no room yet. What no key gives is passed over. */
+static bool strike(struct i8042 *k, struct stroke what)
 {
 	struct i8042_state *s = &k->state;
-	uint8_t codes[9];
-	unsigned int n = stroke(codes, c);
+	uint8_t codes[STROKE_BYTES];
+	unsigned int n = stroke(codes, what);
 
 	if (s->scan_set == 1)
 		n = stroke_in_set1(codes, n);
@@ -303,6 +346,11 @@ static bool strike(struct i8042 *k, char c)
 		s->fifo[(s->fifo_head + s->fifo_count++) % FIFO_BYTES] = codes[i];
 	timer_arm(&k->pace, vtime_now(k->dev.machine->time) + KEY_NS);
 	return true;
+}
+
+static bool strike_char(struct i8042 *k, char c)
+{
+	return strike(k, (struct stroke){.key = (uint8_t)c});
 }
 
 /* The next character of type= and how many bytes of the option it takes; 0 when there is none. */
@@ -326,10 +374,14 @@ static void type_on(struct i8042 *k)
 	unsigned int len;
 	char c;
 
-	while (!typist_rests(k) && (len = to_type(k, &c)) && strike(k, c))
+	while (!typist_rests(k) && (len = to_type(k, &c)) && strike_char(k, c))
 		k->state.typed = (uint16_t)(k->state.typed + len);
-	if (!typist_rests(k) && !to_type(k, &c))
-		chan_want_input(k->chan);
+	if (typist_rests(k) || to_type(k, &c))
+		return;
+	chan_want_input(k->chan);
+	if (k->door.room)
+		worker_post(k->dev.machine->control, k->door.room);
+	k->door.room = NULL;
 }
 
 /* Keyboard */
@@ -676,11 +728,23 @@ static size_t i8042_input(struct device *dev, const uint8_t *data, size_t len)
 
 	if (to_type(k, &c))
 		return 0;
-	while (n < len && !typist_rests(k) && strike(k, (char)data[n]))
+	while (n < len && !typist_rests(k) && strike_char(k, (char)data[n]))
 		n++;
 	refill(&k->state);
 	update_lines(k);
 	return n;
+}
+
+static bool i8042_strike(struct device *dev, struct stroke s)
+{
+	struct i8042 *k = to_i8042(dev);
+	char c;
+
+	if (to_type(k, &c) || typist_rests(k) || !strike(k, s))
+		return false;
+	refill(&k->state);
+	update_lines(k);
+	return true;
 }
 
 static const struct chan_ops i8042_chan_ops = {.input = i8042_input};
@@ -715,7 +779,11 @@ static int i8042_create(struct device *dev, struct err *err)
 		return ret;
 	ret = bus_map(m->ports, PORT_COMMAND, 1, &command_ops, dev, err);
 	k->command_mapped = !ret;
-	return ret;
+	if (ret)
+		return ret;
+	k->door = (struct keyboard){.dev = dev, .strike = i8042_strike};
+	m->keyboard = &k->door;
+	return 0;
 }
 
 /* As firmware leaves it: tested, translating, A20 open, and the auxiliary port off. */
@@ -783,6 +851,8 @@ static void i8042_destroy(struct device *dev)
 {
 	struct i8042 *k = to_i8042(dev);
 
+	if (dev->machine->keyboard == &k->door)
+		dev->machine->keyboard = NULL;
 	if (k->data_mapped)
 		bus_unmap(dev->machine->ports, PORT_DATA);
 	if (k->command_mapped)

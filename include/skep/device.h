@@ -25,6 +25,7 @@ struct config;
 struct err;
 struct gmem;
 struct irqs;
+struct keyboard;
 struct log;
 struct pci;
 struct screen;
@@ -63,7 +64,8 @@ struct machine {
 	struct workers *workers; /* for host I/O beside it */
 	struct pci *pci;
 	struct log *log;
-	struct screen *screen; /* NULL: there is none */
+	struct screen *screen;     /* NULL: there is none */
+	struct keyboard *keyboard; /* the same */
 
 	/*
 	 * Ends the machine: the first call wins, later ones are ignored. Any thread, any lock up

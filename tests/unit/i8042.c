@@ -13,6 +13,7 @@
 #include "skep/aml.h"
 #include "skep/bits.h"
 #include "skep/clock.h"
+#include "skep/keyboard.h"
 #include "skep/state.h"
 #include "skep/worker_sim.h"
 #include "support/cm.h"
@@ -61,6 +62,7 @@ static int set_up(void **state)
 static void finish(struct bench *b)
 {
 	device_destroy(b->dev);
+	assert_null(b->rig.machine.keyboard);
 	assert_int_equal(rig_in8(&b->rig, DATA), 0xff);
 	assert_int_equal(rig_in8(&b->rig, COMMAND), 0xff);
 	rig_fini(&b->rig);
@@ -659,6 +661,116 @@ static void a_key_and_a_question_do_not_mix(void **state)
 	assert_int_equal(status(b) & OBF, 0);
 }
 
+/* By the door of machine.keyboard. */
+static bool strike(struct bench *b, unsigned int key, unsigned int with)
+{
+	struct keyboard *door = b->rig.machine.keyboard;
+	bool taken;
+
+	device_lock(door->dev);
+	taken = door->strike(door->dev, (struct stroke){(uint16_t)key, (uint8_t)with});
+	device_unlock(door->dev);
+	return taken;
+}
+
+static void every_stroke_has_its_codes(void **state)
+{
+	static const struct {
+		unsigned int key, with;
+		const char *set1, *set2;
+	} trials[] = {
+		{'a', 0, "1e 9e", "1c f0 1c"},
+		{'A', 0, "2a 1e 9e aa", "12 1c f0 1c f0 12"},
+		{0x03, 0, "1d 2e ae 9d", "14 21 f0 21 f0 14"},
+		{'x', STROKE_ALT, "38 2d ad b8", "11 22 f0 22 f0 11"},
+		{'\t', STROKE_SHIFT, "2a 0f 8f aa", "12 0d f0 0d f0 12"},
+		{0x1b, 0, "01 81", "76 f0 76"},
+		{STROKE_UP, 0, "e0 48 e0 c8", "e0 75 e0 f0 75"},
+		{STROKE_DOWN, 0, "e0 50 e0 d0", "e0 72 e0 f0 72"},
+		{STROKE_LEFT, 0, "e0 4b e0 cb", "e0 6b e0 f0 6b"},
+		{STROKE_RIGHT, 0, "e0 4d e0 cd", "e0 74 e0 f0 74"},
+		{STROKE_HOME, 0, "e0 47 e0 c7", "e0 6c e0 f0 6c"},
+		{STROKE_END, 0, "e0 4f e0 cf", "e0 69 e0 f0 69"},
+		{STROKE_PAGE_UP, 0, "e0 49 e0 c9", "e0 7d e0 f0 7d"},
+		{STROKE_PAGE_DOWN, 0, "e0 51 e0 d1", "e0 7a e0 f0 7a"},
+		{STROKE_INSERT, 0, "e0 52 e0 d2", "e0 70 e0 f0 70"},
+		{STROKE_DELETE, 0, "e0 53 e0 d3", "e0 71 e0 f0 71"},
+		{STROKE_F1, 0, "3b bb", "05 f0 05"},
+		{STROKE_F1 + 1, 0, "3c bc", "06 f0 06"},
+		{STROKE_F1 + 2, 0, "3d bd", "04 f0 04"},
+		{STROKE_F1 + 3, 0, "3e be", "0c f0 0c"},
+		{STROKE_F1 + 4, 0, "3f bf", "03 f0 03"},
+		{STROKE_F1 + 5, 0, "40 c0", "0b f0 0b"},
+		{STROKE_F1 + 6, 0, "41 c1", "83 f0 83"},
+		{STROKE_F1 + 7, 0, "42 c2", "0a f0 0a"},
+		{STROKE_F1 + 8, 0, "43 c3", "01 f0 01"},
+		{STROKE_F1 + 9, 0, "44 c4", "09 f0 09"},
+		{STROKE_F1 + 10, 0, "57 d7", "78 f0 78"},
+		{STROKE_F12, 0, "58 d8", "07 f0 07"},
+		{STROKE_DELETE, STROKE_CTRL | STROKE_ALT | STROKE_SHIFT,
+		 "1d 38 2a e0 53 e0 d3 aa b8 9d", "14 11 12 e0 71 e0 f0 71 f0 12 f0 11 f0 14"},
+		/* No key gives these. */
+		{0xe4, 0, "", ""},
+		{STROKE_LAST + 1, 0, "", ""},
+		{0xffff, 0xff, "", ""},
+	};
+	struct bench *b = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(trials); i++) {
+		assert_true(strike(b, trials[i].key, trials[i].with));
+		assert_string_equal(rest(b), trials[i].set1);
+		wait(b);
+		tell(b, 0x60, 0x05); /* without translation */
+		assert_true(strike(b, trials[i].key, trials[i].with));
+		assert_string_equal(rest(b), trials[i].set2);
+		wait(b);
+		tell(b, 0x60, 0x45);
+	}
+	keyboard(b, 0xf0); /* the keyboard's own set 1 */
+	keyboard(b, 0x01);
+	tell(b, 0x60, 0x05);
+	assert_true(strike(b, STROKE_F12, STROKE_CTRL));
+	assert_string_equal(rest(b), "1d 58 d8 9d");
+	wait(b);
+	assert_true(strike(b, STROKE_UP, 0));
+	assert_string_equal(rest(b), "e0 48 e0 c8");
+}
+
+static unsigned int rooms;
+
+static void on_room(struct post *post)
+{
+	(void)post;
+	rooms++;
+}
+
+static void a_stroke_waits_for_room(void **state)
+{
+	struct bench *b = *state;
+	struct post room = {.fn = on_room};
+
+	rooms = 0;
+	assert_true(strike(b, STROKE_UP, STROKE_ALT));
+	assert_false(strike(b, STROKE_UP, STROKE_ALT)); /* too soon */
+	wait(b);
+	assert_true(strike(b, STROKE_UP, STROKE_ALT));
+	wait(b);
+	assert_false(strike(b, STROKE_UP, STROKE_ALT)); /* too many */
+	b->rig.machine.keyboard->room = &room;
+	wait(b);
+	assert_int_equal(rooms, 0);
+	assert_string_equal(rest(b), "38 e0 48 e0 c8 b8 38 e0 48 e0 c8 b8");
+	wait(b);
+	assert_int_equal(rooms, 1);
+	assert_null(b->rig.machine.keyboard->room);
+	assert_true(strike(b, STROKE_UP, STROKE_ALT));
+	rest(b);
+	wait(b);
+	assert_int_equal(rooms, 1);
+	assert_string_equal(keyboard(b, 0xf5), "fa");
+	assert_false(strike(b, 'a', 0)); /* it does not scan */
+}
+
 static void types_its_text(void **state)
 {
 	struct bench *b = start("type=a\\nB\\\\");
@@ -955,6 +1067,8 @@ int main(void)
 						set_up_wired, tear_down),
 		cmocka_unit_test_setup_teardown(a_key_and_a_question_do_not_mix, set_up_wired,
 						tear_down),
+		cmocka_unit_test_setup_teardown(every_stroke_has_its_codes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_stroke_waits_for_room, set_up, tear_down),
 		cmocka_unit_test(types_its_text),
 		cmocka_unit_test_setup_teardown(linux_finds_it, set_up_wired, tear_down),
 		cmocka_unit_test_setup_teardown(acpi_names_it, set_up, tear_down),
