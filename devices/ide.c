@@ -386,6 +386,7 @@ static void begin_job(struct ide *ide)
 	j->offset = (s->lba + first) * DISK_SECTOR;
 	j->iov.iov_base = buffer(s) + (size_t)first * DISK_SECTOR;
 	j->iov.iov_len = s->alone ? DISK_SECTOR : s->fill;
+	j->finished = false;
 	ide->busy = true;
 	worker_post(j->worker, &j->start);
 }
@@ -561,10 +562,7 @@ static void try_job(struct ide_job *j)
 
 static void on_start(struct post *post)
 {
-	struct ide_job *j = container_of(post, struct ide_job, start);
-
-	j->finished = false;
-	try_job(j);
+	try_job(container_of(post, struct ide_job, start));
 }
 
 static void on_admitted(struct disk_waiter *w)

@@ -6,11 +6,14 @@
  */
 #include "support/cm.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "skep/aml.h"
@@ -18,6 +21,7 @@
 #include "skep/clock.h"
 #include "skep/state.h"
 #include "skep/worker_sim.h"
+#include "skep/workers.h"
 #include "support/rig.h"
 
 #define SECTOR  512U
@@ -81,6 +85,38 @@ int fdatasync(int fd)
 	(void)fd;
 	syncs++;
 	return 0;
+}
+
+/* A sector that the host can neither read nor write; and how many sectors it was asked for. */
+static int64_t bad = -1;
+static uint64_t asked;
+
+static bool is_bad(const struct iovec *iov, int n, off_t at)
+{
+	size_t len = 0;
+
+	for (int i = 0; i < n; i++)
+		len += iov[i].iov_len;
+	asked += len / SECTOR;
+	return bad >= 0 && at / SECTOR <= bad && (at + (off_t)len - 1) / SECTOR >= bad;
+}
+
+ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t at, int flags)
+{
+	if (is_bad(iov, n, at)) {
+		errno = EIO;
+		return -1;
+	}
+	return syscall(SYS_preadv2, fd, iov, n, at, 0, flags);
+}
+
+ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t at, int flags)
+{
+	if (is_bad(iov, n, at)) {
+		errno = EIO;
+		return -1;
+	}
+	return syscall(SYS_pwritev2, fd, iov, n, at, 0, flags);
 }
 
 struct bench {
@@ -967,6 +1003,568 @@ static void test_read_only(void **state)
 	finish(b);
 }
 
+/* While the host works */
+
+static void test_busy(void **state)
+{
+	struct bench *b = *state;
+
+	address(b, 1, 1);
+	put(b, STATUS, READ);
+	assert_int_equal(alt(b), BSY);
+	assert_int_equal(get(b, STATUS), BSY);
+	assert_false(raised(b));
+	/* No register takes anything, no command is taken, there is no data. */
+	address(b, 99, 9);
+	put(b, STATUS, DIAGNOSE);
+	put(b, STATUS, WRITE);
+	assert_int_equal(bus_read(b->rig.machine.ports, COMMAND, 2), 0xffff);
+	bus_write(b->rig.machine.ports, COMMAND, 2, 0);
+	assert_int_equal(alt(b), BSY);
+	run(b);
+	assert_true(raised(b));
+	assert_int_equal(get(b, STATUS), IDLE | DRQ);
+	/* Nor while there is data. */
+	put(b, STATUS, READ);
+	address(b, 99, 9);
+	bus_write(b->rig.machine.ports, COMMAND, 2, 0);
+	assert_int_equal(address_left(b), 1);
+	for (unsigned int i = 0; i < SECTOR; i++)
+		bus_read(b->rig.machine.ports, COMMAND, 2);
+	assert_int_equal(settled(b), IDLE);
+	assert_int_equal(address_left(b), 1);
+}
+
+static void still_works(struct bench *b)
+{
+	address(b, 200, 200);
+	reads(b, READ, 200, 1, 200);
+}
+
+static void test_soft_reset_under_way(void **state)
+{
+	struct bench *b = *state;
+
+	/* It lasts until the host is done with what it has. */
+	address(b, 1, 200);
+	put(b, STATUS, READ);
+	worker_sim_step(b->rig.machine.control);
+	control(b, SRST);
+	control(b, 0);
+	assert_int_equal(alt(b), BSY);
+	put(b, STATUS, IDENTIFY);
+	run(b);
+	assert_int_equal(alt(b), IDLE);
+	assert_signature(b);
+	assert_false(raised(b));
+	still_works(b);
+
+	address(b, 1, 1);
+	put(b, STATUS, VERIFY);
+	control(b, SRST);
+	run(b);
+	assert_int_equal(alt(b), BSY);
+	control(b, 0);
+	assert_int_equal(alt(b), IDLE);
+	assert_false(raised(b));
+	still_works(b);
+}
+
+static void test_reset_under_way(void **state)
+{
+	static const uint8_t commands[] = {READ, VERIFY, WRITE, FLUSH};
+	struct bench *b = *state;
+	uint8_t data[SECTOR] = {0};
+
+	for (unsigned int c = 0; c < ARRAY_SIZE(commands); c++)
+		for (unsigned int steps = 0; steps < 8; steps++) {
+			address(b, 3, 1);
+			put(b, STATUS, commands[c]);
+			if (commands[c] == WRITE)
+				write_block(b, data, 1);
+			worker_sim_run(b->rig.machine.control, steps);
+			device_reset(b->dev);
+			assert_int_equal(alt(b), IDLE);
+			assert_signature(b);
+			assert_false(raised(b));
+			run(b);
+			assert_int_equal(alt(b), IDLE);
+			assert_false(raised(b));
+			still_works(b);
+		}
+	/* And taken apart. */
+	address(b, 3, 1);
+	put(b, STATUS, READ);
+	worker_sim_step(b->rig.machine.control);
+}
+
+static void test_pause(void **state)
+{
+	const char *const options[] = {"", "iops=1 burst=0"};
+	uint8_t data[SECTOR], want[SECTOR];
+
+	(void)state;
+	for (unsigned int o = 0; o < ARRAY_SIZE(options); o++)
+		for (unsigned int steps = 0; steps < 8; steps++) {
+			struct bench *b = make(options[o], SECTORS);
+			struct worker *w = b->rig.machine.control;
+			bool limited = o;
+
+			address(b, 0, 1);
+			put(b, STATUS, VERIFY);
+			run(b);
+			address(b, 6, 1);
+			put(b, STATUS, READ);
+			worker_sim_run(w, steps);
+			device_pause(b->dev);
+			device_pause(b->dev);
+			/* What was begun is there; what was not waits. */
+			assert_int_equal(alt(b) == BSY, limited || !steps);
+			run(b);
+			worker_sim_advance(w, clock_now() + 10 * NS_PER_S);
+			assert_int_equal(worker_sim_run(w, ENOUGH), 0);
+			assert_int_equal(alt(b) == BSY, limited || !steps);
+			device_resume(b->dev);
+			device_resume(b->dev);
+			run(b);
+			worker_sim_advance(w, clock_now() + 100 * NS_PER_S);
+			assert_int_equal(settled(b), IDLE | DRQ);
+			read_block(b, data, 1);
+			fill(want, 6);
+			assert_memory_equal(data, want, SECTOR);
+			finish(b);
+		}
+}
+
+/* A pause in the middle of a software reset, and of a command of many pieces. */
+static void test_pause_in_between(void **state)
+{
+	struct bench *b = *state;
+
+	for (unsigned int steps = 0; steps < 6; steps++) {
+		address(b, 1, 200);
+		put(b, STATUS, VERIFY);
+		worker_sim_run(b->rig.machine.control, steps);
+		control(b, SRST);
+		control(b, 0);
+		device_pause(b->dev);
+		device_resume(b->dev);
+		run(b);
+		assert_int_equal(alt(b), IDLE);
+		assert_signature(b);
+		assert_false(raised(b));
+	}
+	for (unsigned int steps = 0; steps < 20; steps++) {
+		address_ext(b, 0, 1000);
+		put(b, STATUS, VERIFY_EXT);
+		worker_sim_run(b->rig.machine.control, steps);
+		device_pause(b->dev);
+		run(b);
+		device_resume(b->dev);
+		assert_int_equal(settled(b), IDLE);
+		assert_int_equal(address_left_ext(b), 999);
+	}
+	still_works(b);
+}
+
+static void test_limits(void **state)
+{
+	struct bench *b = make("iops=10 burst=0", SECTORS);
+	struct worker *w = b->rig.machine.control;
+
+	(void)state;
+	for (unsigned int i = 0; i < 2; i++) {
+		address(b, i, 1);
+		put(b, STATUS, VERIFY);
+		run(b);
+		assert_int_equal(alt(b) == BSY, i);
+		worker_sim_advance(w, i ? NS_PER_S : clock_now());
+		assert_int_equal(settled(b), IDLE);
+	}
+	finish(b);
+}
+
+/* A host that fails */
+
+static void fails_at(struct bench *b, unsigned int command, uint8_t error, uint64_t lba)
+{
+	put(b, STATUS, command);
+	run(b);
+	assert_true(raised(b));
+	assert_int_equal(settled(b), IDLE | ERR);
+	assert_int_equal(get(b, FEATURE), error);
+	assert_int_equal(address_left(b), lba);
+}
+
+static void test_bad_sector(void **state)
+{
+	struct bench *b = *state;
+	uint8_t data[BUFFER * SECTOR] = {0};
+	uint64_t before;
+
+	bad = 300;
+	address(b, 300, 1);
+	fails_at(b, READ, UNC, 300);
+	before = asked;
+	address(b, 190, 0);
+	put(b, STATUS, READ);
+	for (unsigned int i = 0; i < 256 && settled(b) & DRQ; i++)
+		read_block(b, data, 1);
+	assert_int_equal(alt(b), IDLE | ERR);
+	assert_int_equal(get(b, FEATURE), UNC);
+	assert_int_equal(address_left(b), 300);
+	assert_int_equal(get(b, COUNT), 256 - 110);
+	assert_in_range(asked - before, 128, 256);
+	address(b, 290, 20);
+	fails_at(b, READ_MULTIPLE, UNC, 300);
+	address(b, 299, 3);
+	fails_at(b, VERIFY, UNC, 300);
+	address(b, 301, 3);
+	assert_int_equal(simple(b, VERIFY), IDLE);
+
+	put(b, COUNT, BUFFER);
+	assert_int_equal(simple(b, SET_MULTIPLE), IDLE);
+	address(b, 250, BUFFER);
+	put(b, STATUS, WRITE_MULTIPLE);
+	write_block(b, data, BUFFER);
+	assert_int_equal(settled(b), IDLE | ERR);
+	assert_int_equal(get(b, FEATURE), ABRT);
+	assert_int_equal(address_left(b), 300);
+	bad = -1;
+	image_has(b, 249, 249);
+	image_has(b, 301, 301);
+	address(b, 300, 20);
+	reads(b, READ, 20, 1, 300);
+}
+
+static void test_flush_fails(void **state)
+{
+	struct bench *b = *state;
+
+	worker_sim_fail(b->rig.machine.control, 1, EIO);
+	aborts(b, FLUSH);
+	worker_sim_fail(b->rig.machine.control, 0, 0);
+	/* The disk keeps to that: what was written may be lost. */
+	aborts(b, FLUSH_EXT);
+}
+
+/* Transfers cut short, and failures that do not last: each sector has a second try. */
+static void test_unreliable_host(void **state)
+{
+	struct bench *b = *state;
+	struct worker *w = b->rig.machine.control;
+	unsigned int failed = 0;
+
+	worker_sim_shorten(w, 2);
+	for (unsigned int i = 0; i < 10; i++) {
+		address_ext(b, 1000 + i, 300);
+		writes(b, WRITE_EXT, 300, 1, i);
+		address_ext(b, 1000 + i, 300);
+		reads(b, READ_EXT, 300, 1, i);
+	}
+	worker_sim_fail(w, 50, EIO);
+	for (unsigned int i = 0; i < 100; i++) {
+		address(b, 3000, 100);
+		put(b, STATUS, VERIFY);
+		failed += settled(b) & ERR;
+		assert_in_range(address_left(b), 3000, 3099);
+	}
+	assert_in_range(failed, 1, 99);
+	worker_sim_fail(w, 0, 0);
+	worker_sim_shorten(w, 0);
+	still_works(b);
+}
+
+/* State */
+
+static void *saved(struct bench *b, size_t *len)
+{
+	const struct state_table *t = b->dev->class->state;
+	void *buf = malloc(state_saved_size(t));
+
+	*len = state_saved_size(t);
+	assert_non_null(buf);
+	assert_int_equal(state_save(t, device_state(b->dev), buf, *len), *len);
+	return buf;
+}
+
+static int load(struct bench *b, const void *buf, size_t len)
+{
+	const struct device_class *class = b->dev->class;
+	int ret;
+
+	device_lock(b->dev);
+	ret = state_load(class->state, device_state(b->dev), buf, len, &b->rig.err);
+	if (!ret)
+		ret = class->loaded(b->dev, &b->rig.err);
+	device_unlock(b->dev);
+	return ret;
+}
+
+/* In the midst of a block, of a command, and of what the host does. */
+static void test_save_and_load(void **state)
+{
+	struct bench *b = *state;
+	struct bus *ports = b->rig.machine.ports;
+	uint8_t data[SECTOR], want[SECTOR];
+	size_t len;
+	void *buf;
+
+	for (unsigned int at = 0; at < SECTOR; at += 100) {
+		address(b, 10, 3);
+		put(b, STATUS, READ);
+		settled(b);
+		bus_read_string(ports, COMMAND, 2, data, at / 2);
+		buf = saved(b, &len);
+		device_reset(b->dev);
+		assert_int_equal(load(b, buf, len), 0);
+		free(buf);
+		bus_read_string(ports, COMMAND, 2, data + at, (SECTOR - at) / 2);
+		fill(want, 10);
+		assert_memory_equal(data, want, SECTOR);
+		assert_true(raised(b));
+		assert_int_equal(settled(b), IDLE | DRQ);
+		soft_reset(b);
+
+		fill(data, 2000 + at);
+		address(b, 20, 1);
+		put(b, STATUS, WRITE);
+		bus_write_string(ports, COMMAND, 2, data, at / 2);
+		buf = saved(b, &len);
+		device_reset(b->dev);
+		assert_int_equal(load(b, buf, len), 0);
+		free(buf);
+		bus_write_string(ports, COMMAND, 2, data + at, (SECTOR - at) / 2);
+		buf = saved(b, &len);
+		device_reset(b->dev);
+		run(b);
+		assert_int_equal(load(b, buf, len), 0);
+		free(buf);
+		assert_int_equal(alt(b), BSY);
+		assert_int_equal(settled(b), IDLE);
+		image_has(b, 20, 2000 + at);
+	}
+}
+
+static uint64_t draw(struct bench *b, uint64_t below)
+{
+	b->random ^= b->random << 13;
+	b->random ^= b->random >> 7;
+	b->random ^= b->random << 17;
+	return b->random % below;
+}
+
+/* Whatever a guest does, the host's work for it ends, and a reset gets the drive back. */
+static void poke(struct bench *b)
+{
+	static const uint8_t commands[] = {
+		READ,         READ_EXT,  READ_MULTIPLE, READ_MULTIPLE_EXT,  WRITE,
+		WRITE_EXT,    VERIFY,    VERIFY_EXT,    WRITE_MULTIPLE_EXT, WRITE_MULTIPLE,
+		SET_MULTIPLE, IDENTIFY,  SET_GEOMETRY,  DIAGNOSE,           SEEK,
+		SET_FEATURES, FLUSH_EXT,
+	};
+	struct bus *ports = b->rig.machine.ports;
+	uint8_t block[4 * SECTOR];
+	unsigned int size = 1U << draw(b, 4), reg = (unsigned int)draw(b, 9);
+
+	memset(block, (int)draw(b, 256), sizeof(block));
+	switch (draw(b, 8)) {
+	case 0:
+		bus_write(ports, reg < 8 ? b->base + reg : b->control, size, draw(b, UINT64_MAX));
+		break;
+	case 1:
+		bus_read(ports, reg < 8 ? b->base + reg : b->control, size);
+		break;
+	case 2:
+		bus_write_string(ports, b->base, size, block, (uint32_t)draw(b, sizeof(block) / 8));
+		break;
+	case 3:
+		bus_read_string(ports, b->base, size, block, (uint32_t)draw(b, sizeof(block) / 8));
+		break;
+	case 4:
+		if (draw(b, 2))
+			address_ext(b, draw(b, SECTORS + 100), (unsigned int)draw(b, 1000));
+		else
+			address(b, draw(b, SECTORS + 100), (unsigned int)draw(b, 256));
+		break;
+	case 5:
+		put(b, STATUS, commands[draw(b, sizeof(commands))]);
+		break;
+	case 6:
+		worker_sim_run(b->rig.machine.control, (unsigned int)draw(b, 30));
+		break;
+	default:
+		control(b,
+			draw(b, 10) ? NIEN * (unsigned int)draw(b, 2) : (unsigned int)draw(b, 256));
+		break;
+	}
+}
+
+static void comes_back(struct bench *b)
+{
+	control(b, 0);
+	control(b, SRST);
+	control(b, 0);
+	worker_sim_run(b->rig.machine.control, ENOUGH);
+	assert_int_equal(alt(b), IDLE);
+	assert_signature(b);
+}
+
+static void test_hostile_guest(void **state)
+{
+	struct bench *b = *state;
+
+	worker_sim_shorten(b->rig.machine.control, 10);
+	for (unsigned int seed = 1; seed <= 100; seed++) {
+		b->random = seed * UINT64_C(0x9e3779b97f4a7c15);
+		worker_sim_fail(b->rig.machine.control, seed % 3 ? 0 : 20, EIO);
+		for (unsigned int i = 0; i < 300; i++)
+			poke(b);
+		if (seed % 5 == 0) {
+			device_pause(b->dev);
+			device_resume(b->dev);
+		}
+		if (seed % 7 == 0)
+			device_reset(b->dev);
+		comes_back(b);
+	}
+	worker_sim_fail(b->rig.machine.control, 0, 0);
+	device_reset(b->dev);
+	address(b, 77, 1);
+	writes(b, WRITE, 1, 1, 5);
+	address(b, 77, 1);
+	reads(b, READ, 1, 1, 5);
+}
+
+/* What is loaded is a state that can be, or refused; and from there the same holds. */
+static void test_hostile_state(void **state)
+{
+	struct bench *b = *state;
+	const struct device_class *class = b->dev->class;
+	unsigned int taken = 0;
+
+	for (uint64_t seed = 1; seed <= 600; seed++) {
+		b->random = seed;
+		device_reset(b->dev);
+		address_ext(b, draw(b, SECTORS - 600), 300 + (unsigned int)draw(b, 300));
+		put(b, STATUS,
+		    seed % 4 == 0   ? WRITE_EXT
+		    : seed % 4 == 1 ? READ_EXT
+		    : seed % 4 == 2 ? READ_MULTIPLE_EXT
+				    : VERIFY_EXT);
+		worker_sim_run(b->rig.machine.control, (unsigned int)draw(b, 10));
+		device_lock(b->dev);
+		for (unsigned int i = 0; i < 1 + seed % 3; i++)
+			state_mutate(class->state, device_state(b->dev), seed * 5 + i);
+		if (class->loaded(b->dev, &b->rig.err)) {
+			device_unlock(b->dev);
+			continue;
+		}
+		device_unlock(b->dev);
+		taken++;
+		for (unsigned int i = 0; i < 30; i++)
+			poke(b);
+		comes_back(b);
+	}
+	assert_in_range(taken, 60, 599);
+	device_reset(b->dev);
+}
+
+/* Threads: control and the worker have theirs, this one is the vCPU. */
+
+static void pause_and_resume(void *arg)
+{
+	device_pause(arg);
+	device_resume(arg);
+}
+
+static uint8_t awaited(struct bench *b)
+{
+	uint8_t v;
+
+	while ((v = alt(b)) & BSY)
+		usleep(20);
+	return v;
+}
+
+static void use(struct bench *b, unsigned int round)
+{
+	uint8_t data[BUFFER * SECTOR], want[SECTOR];
+
+	for (unsigned int i = 0; i < 20; i++) {
+		uint64_t lba = (round * 131 + i * 17) % (SECTORS - 300);
+
+		address_ext(b, lba, 200);
+		put(b, STATUS, i % 2 ? READ_MULTIPLE_EXT : VERIFY_EXT);
+		if (i % 5 == 0)
+			worker_call(b->rig.machine.control, pause_and_resume, b->dev);
+		if (i % 7 == 0) {
+			control(b, SRST);
+			control(b, 0);
+			assert_int_equal(awaited(b), IDLE);
+			continue;
+		}
+		assert_int_equal(awaited(b), i % 2 ? IDLE | DRQ : IDLE);
+		if (i % 2 == 0)
+			continue;
+		for (unsigned int n = 0; awaited(b) & DRQ; n += 16) {
+			read_block(b, data, MIN(16U, 200 - n));
+			fill(want, lba + n);
+			assert_memory_equal(data, want, SECTOR);
+			get(b, STATUS);
+		}
+	}
+}
+
+static void test_threads(void **state)
+{
+	struct bench *b = make(NULL, SECTORS);
+	struct machine *m = &b->rig.machine;
+	struct worker *simulated = m->control;
+	char options[64];
+	struct err err;
+
+	(void)state;
+	workers_destroy(m->workers);
+	assert_int_equal(workers_create(&m->workers, 0, &err), 0);
+	assert_int_equal(worker_create(&m->control, "control", &err), 0);
+	snprintf(options, sizeof(options), "path=%s", b->image);
+	b->dev = rig_device(&b->rig, "disk0", "ide", options);
+	assert_non_null(b->dev);
+	for (unsigned int round = 0; round < 10; round++) {
+		assert_int_equal(workers_start(m->workers, &err), 0);
+		assert_int_equal(worker_start(m->control, &err), 0);
+		use(b, round);
+		address(b, 0, 1);
+		put(b, STATUS, VERIFY);
+		worker_stop(m->control);
+		workers_stop(m->workers);
+		device_reset(b->dev);
+		assert_int_equal(alt(b), IDLE);
+	}
+	device_destroy(b->dev);
+	b->dev = NULL;
+	worker_destroy(m->control);
+	m->control = simulated;
+	finish(b);
+}
+
+static void test_described(void **state)
+{
+	struct bench *b = *state;
+	uint8_t text[256];
+	struct aml aml;
+
+	aml_init(&aml, text, sizeof(text));
+	b->dev->class->describe(b->dev, &aml);
+	assert_true(aml_finish(&aml) > 0);
+	assert_non_null(memmem(text, (size_t)aml_finish(&aml), "IDE0", 4));
+	/* I/O port descriptors (ACPI 6.5, 6.4.2.5), and interrupt 14 (6.4.2.1). */
+	assert_non_null(memmem(text, sizeof(text), "\x47\x01\xf0\x01\xf0\x01\x01\x08", 8));
+	assert_non_null(memmem(text, sizeof(text), "\x47\x01\xf6\x03\xf6\x03\x01\x01", 8));
+	assert_non_null(memmem(text, sizeof(text), "\x22\x00\x40", 3));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -992,6 +1590,20 @@ int main(void)
 		ON_A_BENCH(test_second_channel),
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_read_only),
+		ON_A_BENCH(test_busy),
+		ON_A_BENCH(test_soft_reset_under_way),
+		ON_A_BENCH(test_reset_under_way),
+		cmocka_unit_test(test_pause),
+		ON_A_BENCH(test_pause_in_between),
+		cmocka_unit_test(test_limits),
+		ON_A_BENCH(test_bad_sector),
+		ON_A_BENCH(test_flush_fails),
+		ON_A_BENCH(test_unreliable_host),
+		ON_A_BENCH(test_save_and_load),
+		ON_A_BENCH(test_hostile_guest),
+		ON_A_BENCH(test_hostile_state),
+		cmocka_unit_test(test_threads),
+		ON_A_BENCH(test_described),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
