@@ -36,6 +36,7 @@
 #include "skep/bits.h"
 #include "skep/bus.h"
 #include "skep/device.h"
+#include "skep/display.h"
 #include "skep/err.h"
 #include "skep/gmem.h"
 #include "skep/screen.h"
@@ -126,16 +127,17 @@ struct vga_state {
 };
 
 struct vga_options {
-	unsigned int display; /* enum display */
+	unsigned int display; /* enum shown */
 };
 
-enum display { DISPLAY_NONE, DISPLAY_DUMP };
+enum shown { SHOWN_NOT, SHOWN_DUMP, SHOWN_TEXT };
 
 struct vga {
 	struct device dev;
 	struct vga_options options;
 	struct vga_state state;
 	struct screen screen;
+	struct display *display;
 	bool base_mapped, crtc_mapped, status_mapped;
 };
 
@@ -144,9 +146,9 @@ static const struct option vga_options[] = {
 		.name = "display",
 		.type = OPTION_CHOICE,
 		.offset = offsetof(struct vga_options, display),
-		.choices = "none|dump",
+		.choices = "none|dump|text",
 		.fallback = "none",
-		.help = "dump: what the screen shows at the end goes to standard output",
+		.help = "where it is shown: text: on the terminal; dump: printed at the end",
 	},
 	OPTION_END,
 };
@@ -234,7 +236,7 @@ static void dac_next(struct vga_state *s)
 /* An entry is written when its third part comes. */
 static void write_dac(struct vga_state *s, uint8_t v)
 {
-	uint8_t *entry = &s->dac[3 * s->dac_at];
+	uint8_t *entry = &s->dac[(size_t)3 * s->dac_at];
 
 	if (s->dac_part < 2) {
 		s->dac_latch[s->dac_part] = v & 0x3f;
@@ -405,7 +407,7 @@ static const uint8_t *dac_entry(const struct vga_state *s, unsigned int c)
 
 	if (s->attr[ATTR_MODE] & MODE_SELECT_54)
 		i = (i & ~0x30u) | (select & 0x03) << 4;
-	return &s->dac[3 * (i & s->dac_mask)];
+	return &s->dac[(size_t)3 * (i & s->dac_mask)];
 }
 
 /* A terminal's colour for one of the DAC: the nearest of the 16 that mode 3 has. */
@@ -526,10 +528,10 @@ static int vga_create(struct device *dev, struct err *err)
 	v->screen = (struct screen){
 		.dev = dev,
 		.look = vga_look,
-		.read_at_end = v->options.display == DISPLAY_DUMP,
+		.read_at_end = v->options.display != SHOWN_NOT,
 	};
 	dev->machine->screen = &v->screen;
-	return 0;
+	return v->options.display == SHOWN_TEXT ? display_open(&v->display, dev, err) : 0;
 }
 
 static void vga_reset(struct device *dev)
@@ -547,7 +549,7 @@ static void vga_reset(struct device *dev)
 	memcpy(v->state.gc, mode3_gc, sizeof(mode3_gc));
 	memcpy(v->state.attr, mode3_attr, sizeof(mode3_attr));
 	for (unsigned int c = 0; c < 64; c++)
-		ega_colour(&v->state.dac[3 * c], c);
+		ega_colour(&v->state.dac[(size_t)3 * c], c);
 	for (unsigned int i = 0; i < TEXT_CELLS; i++)
 		text[i] = SCREEN_BLANK;
 }
@@ -572,6 +574,7 @@ static void vga_destroy(struct device *dev)
 	struct vga *v = to_vga(dev);
 	struct machine *m = dev->machine;
 
+	display_close(v->display);
 	if (m->screen == &v->screen)
 		m->screen = NULL;
 	if (v->base_mapped)

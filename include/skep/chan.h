@@ -89,6 +89,9 @@ int chan_open_port(struct chan **c, struct device *dev, struct worker *w, const 
  */
 size_t chan_offer(struct chan *c, const uint8_t *data, size_t len);
 
+/* Bytes that are queued and not written yet. */
+size_t chan_queued(struct chan *c);
+
 /* Of a port: whether anybody may be at the host's end. On its worker, or before that runs. */
 bool chan_connected(const struct chan *c);
 
@@ -127,6 +130,12 @@ struct chan_totals {
 	uint64_t in_bytes;
 };
 void chan_totals(struct chan *c, struct chan_totals *t);
+
+/*
+ * Has chan_restore_terminals() write @text to standard output, once; NULL: nothing any more. It is
+ * what ends whatever else a terminal was put into. @text stays in place.
+ */
+void chan_restore_text(const char *text);
 
 /*
  * Puts every terminal that this process made raw back as it was. Async-signal-safe: for crash

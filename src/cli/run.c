@@ -139,6 +139,9 @@ static int apply_display(void *ctx, const struct flag *flag, const char *value, 
 	if (!strcmp(value, "none"))
 		return config_set(run->config, "device.screen", "none", err);
 	ret = config_set(run->config, "device.screen", "vga_text", err);
+	/* The terminal is the screen's then, unless COM1 was asked for too. */
+	if (!ret && !strncmp(value, "text", 4) && !run->serials)
+		ret = config_set(run->config, "device.com1.backend", "none", err);
 	return ret ? ret : config_set_list(run->config, "device.screen", "display", value, err);
 }
 
@@ -293,7 +296,8 @@ const struct flag run_flags[] = {
 	 "stdio, pty, file:PATH, unix:PATH or none; repeatable: COM1 to COM4", apply_serial, NULL},
 	{0, "console", "BACKEND[,KEY=VALUE]", "a virtio console, /dev/hvc0 of Linux; as --serial",
 	 apply_console, NULL},
-	{0, "display", "dump|none", "a text screen, 80 by 25; dump: printed at the end",
+	{0, "display", "text|dump|none",
+	 "a VGA in text mode; text: on this terminal, with its keys; dump: printed at the end",
 	 apply_display, NULL},
 	{0, "device", "MODEL[,KEY=VALUE]", "a device; `skep devices` lists the models",
 	 apply_device, NULL},

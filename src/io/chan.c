@@ -21,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -613,6 +612,16 @@ int chan_open_port(struct chan **cp, struct device *dev, struct worker *w, const
 	return open_chan(cp, c, spec, err);
 }
 
+size_t chan_queued(struct chan *c)
+{
+	size_t n;
+
+	lock_take(&c->lock);
+	n = c->out_tail - c->out_head;
+	lock_drop(&c->lock);
+	return n;
+}
+
 bool chan_connected(const struct chan *c)
 {
 	return chan_host_connected(c);
@@ -620,14 +629,8 @@ bool chan_connected(const struct chan *c)
 
 bool chan_window(const char *spec, unsigned int *cols, unsigned int *rows)
 {
-	struct winsize size;
-
-	if (strcmp(spec, "stdio") || !isatty(STDIN_FILENO) || !tty_foreground(STDIN_FILENO) ||
-	    ioctl(STDIN_FILENO, TIOCGWINSZ, &size) || !size.ws_col || !size.ws_row)
-		return false;
-	*cols = size.ws_col;
-	*rows = size.ws_row;
-	return true;
+	return !strcmp(spec, "stdio") && isatty(STDIN_FILENO) && tty_foreground(STDIN_FILENO) &&
+	       tty_size(STDIN_FILENO, cols, rows);
 }
 
 void chan_window_changed(struct machine *m)

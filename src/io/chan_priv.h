@@ -126,5 +126,7 @@ void chan_host_linger(struct chan *c);
 int tty_make_raw(int fd);
 /* Whether this process may use terminal @fd, or would be stopped for it. */
 bool tty_foreground(int fd);
+/* How large terminal @fd is; false: it does not say. */
+bool tty_size(int fd, unsigned int *cols, unsigned int *rows);
 
 #endif

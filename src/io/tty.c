@@ -7,9 +7,12 @@
  * whoever first makes @raw false again, a signal handler perhaps.
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -19,6 +22,7 @@ static struct {
 	atomic_bool raw;
 	int fd;
 	struct termios saved;
+	_Atomic(const char *) text; /* to be written to standard output; NULL: none */
 } terminal;
 
 bool tty_foreground(int fd)
@@ -51,13 +55,42 @@ int tty_make_raw(int fd)
 	return 0;
 }
 
+bool tty_size(int fd, unsigned int *cols, unsigned int *rows)
+{
+	struct winsize size;
+
+	if (ioctl(fd, TIOCGWINSZ, &size) || !size.ws_col || !size.ws_row)
+		return false;
+	*cols = size.ws_col;
+	*rows = size.ws_row;
+	return true;
+}
+
+void chan_restore_text(const char *text)
+{
+	atomic_store(&terminal.text, text);
+}
+
+/* A terminal that is stuck keeps nobody from ending. */
+static void write_text(void)
+{
+	const char *text = atomic_exchange(&terminal.text, NULL);
+	struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+	if (text && poll(&p, 1, 0) > 0 && write(STDOUT_FILENO, text, strlen(text)) < 0)
+		return;
+}
+
 void chan_restore_terminals(void)
 {
 	int saved_errno = errno;
 	sigset_t ttou, old;
 
-	if (!atomic_exchange(&terminal.raw, false))
+	write_text();
+	if (!atomic_exchange(&terminal.raw, false)) {
+		errno = saved_errno;
 		return;
+	}
 	/* A process that was moved to the background would be stopped here. */
 	sigemptyset(&ttou);
 	sigaddset(&ttou, SIGTTOU);
