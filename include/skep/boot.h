@@ -53,6 +53,19 @@ enum boot_switch {
 	BOOT_OFF,
 };
 
+/* In which mode a file is entered that does not say. */
+enum boot_mode {
+	BOOT_PROT32,
+	BOOT_REAL16,
+	BOOT_LONG64,
+};
+
+/* How an ELF file that does not say is told of the machine. */
+enum boot_handoff {
+	BOOT_HANDOFF_PARAMS, /* Linux's boot_params */
+	BOOT_HANDOFF_NONE,
+};
+
 /* What a person may say of how a kernel is booted. All zeroes: nothing. */
 struct boot_options {
 	const char *kernel;
@@ -60,6 +73,9 @@ struct boot_options {
 	const char *protocol; /* NULL: the first that recognises the image */
 	const char *cache;    /* directory of unpacked kernels; NULL or "off": none */
 	unsigned int kaslr;   /* enum boot_switch */
+	uint64_t at;          /* where a file is loaded that does not say; 0: not given */
+	unsigned int mode;    /* enum boot_mode */
+	unsigned int handoff; /* enum boot_handoff */
 };
 /* In "boot.KEY" of the tree: see config.h. */
 extern const struct option boot_option_table[];

@@ -18,9 +18,7 @@
 
 /* In the order in which they are tried: what says most of itself first. */
 static const struct protocol *const protocols[] = {
-	&linux32_protocol,
-	&linux64_protocol,
-	&multiboot_protocol,
+	&linux32_protocol, &linux64_protocol, &multiboot_protocol, &elf_protocol, &flat_protocol,
 };
 
 _Static_assert(ARRAY_SIZE(protocols) <= BOOT_PROTOCOLS_MAX, "a boot_info has room for all");
@@ -38,6 +36,23 @@ const struct option boot_option_table[] = {
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct boot_options, protocol),
 	 .help = "how the kernel is booted; without one, as the image says"},
+	{.name = "at",
+	 .type = OPTION_SIZE,
+	 .offset = offsetof(struct boot_options, at),
+	 .max = UINT64_C(1) << 52,
+	 .help = "flat, elf: address at which the file, or its lowest segment, is loaded"},
+	{.name = "mode",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct boot_options, mode),
+	 .choices = "prot32|real16|long64",
+	 .fallback = "prot32",
+	 .help = "flat: the mode in which the file is entered, at its first byte"},
+	{.name = "handoff",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct boot_options, handoff),
+	 .choices = "boot_params|none",
+	 .fallback = "boot_params",
+	 .help = "elf: the structure in which the kernel is told of the machine"},
 	OPTION_END,
 };
 

@@ -92,7 +92,6 @@ static int check_segment(const struct boot_image *img, const struct elf_segment 
 			 struct err *err)
 {
 	const char *label = image_label(img);
-	const uint64_t limit = UINT64_C(1) << 52; /* no physical address is larger (SDM 3, 4.1.4) */
 
 	if (s->type != PT_LOAD)
 		return 0;
@@ -109,7 +108,7 @@ static int check_segment(const struct boot_image *img, const struct elf_segment 
 			"%s is damaged: its segment %u has p_memsz 0x%llx, less than p_filesz "
 			"0x%llx",
 			label, n, (unsigned long long)s->memsz, (unsigned long long)s->filesz);
-	if (!range_fits(s->paddr, s->memsz, limit) || s->vaddr + s->memsz < s->vaddr)
+	if (!range_fits(s->paddr, s->memsz, UINT64_MAX) || s->vaddr + s->memsz < s->vaddr)
 		return err_set(
 			err, ENOEXEC,
 			"%s is damaged: its segment %u wraps, with p_vaddr 0x%llx, p_paddr 0x%llx "
@@ -136,6 +135,9 @@ static int read_segments(const struct boot_image *img, struct elf *elf, uint64_t
 			"has %llu bytes",
 			image_label(img), (unsigned long long)phoff,
 			(unsigned long long)boot_image_size(img));
+	elf->headers_end = elf->is_64 ? sizeof(Elf64_Ehdr) : sizeof(Elf32_Ehdr);
+	if (phoff == elf->headers_end)
+		elf->headers_end += elf->segment_count * size;
 	ret = image_read(img, phoff, raw, elf->segment_count * size, err);
 	for (unsigned int i = 0; !ret && i < elf->segment_count; i++) {
 		struct elf_segment *s = &elf->segments[i];

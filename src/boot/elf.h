@@ -32,7 +32,8 @@ struct elf {
 	bool is_64;
 	bool relocatable; /* ET_DYN */
 	uint64_t entry;
-	uint64_t end; /* of the last segment or section header in the file */
+	uint64_t headers_end; /* in the file, of its header and program headers right behind */
+	uint64_t end;         /* of the last segment or section header in the file */
 	uint64_t shoff;
 	uint16_t shentsize;
 	uint16_t shnum; /* 0: no sections, or none that can be read */

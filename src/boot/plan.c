@@ -199,10 +199,19 @@ int plan_segments(struct plan *plan, enum cpu_mode mode, struct err *err)
 		[3] = 0x00cf93000000ffff,
 	};
 
+	const struct plan_want want = {
+		.name = "the descriptor table",
+		.lo = GDT_GPA,
+		.hi = CMDLINE_GPA + CMDLINE_ROOM,
+		.len = sizeof(gdt),
+		.align = 8,
+	};
+	int ret = plan_find(plan, &want, &plan->entry.gdt, err);
+
 	plan->entry.mode = mode;
-	plan->entry.gdt = GDT_GPA;
 	plan->entry.gdt_limit = sizeof(gdt) - 1;
-	return plan_bytes(plan, "descriptor table", GDT_GPA, gdt, sizeof(gdt), err);
+	return ret ? ret
+		   : plan_bytes(plan, "descriptor table", plan->entry.gdt, gdt, sizeof(gdt), err);
 }
 
 int plan_cmdline(struct plan *plan, uint64_t most, struct err *err)
@@ -238,6 +247,24 @@ int plan_initrds(struct plan *plan, uint64_t gpa, struct err *err)
 		gpa += align_up(size, 4);
 	}
 	return ret;
+}
+
+int plan_stack(struct plan *plan, struct err *err)
+{
+	struct plan_want want = {
+		.name = "a stack",
+		.lo = PAGE_TABLES_END,
+		.hi = CMDLINE_GPA + CMDLINE_ROOM,
+		.len = BOOT_INFO_GPA - PAGE_TABLES_END,
+		.align = PAGE,
+	};
+	uint64_t gpa;
+	int ret = plan_find(plan, &want, &gpa, err);
+
+	if (ret)
+		return ret;
+	plan->entry.rsp = gpa + want.len;
+	return plan_room(plan, "stack", gpa, want.len, err);
 }
 
 /* SDM volume 3, 4.5: present, writable; in the last level, a page of 2 MiB. */

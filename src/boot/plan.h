@@ -79,8 +79,14 @@ int plan_find(const struct plan *plan, const struct plan_want *want, uint64_t *g
 /* Says that @needed bytes from 0 on are wanted, and which of three reasons is in the way. */
 int plan_no_room(const struct plan *plan, const char *what, uint64_t needed, struct err *err);
 
-/* The table of flat segments that cpu.h's CPU_PROT32 and CPU_LONG64 speak of, and its registers. */
+/*
+ * The table of flat segments that cpu.h's CPU_PROT32 and CPU_LONG64 speak of, and its registers: at
+ * GDT_GPA, or above where that is taken.
+ */
 int plan_segments(struct plan *plan, enum cpu_mode mode, struct err *err);
+
+/* 32 KiB for a stack below BOOT_INFO_GPA, or where else there is room, and rsp at its end. */
+int plan_stack(struct plan *plan, struct err *err);
 
 /* Linux's command line with its terminating zero, at CMDLINE_GPA; at most @most characters. */
 int plan_cmdline(struct plan *plan, uint64_t most, struct err *err);
