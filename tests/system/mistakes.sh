@@ -54,6 +54,8 @@ boots 'a device model that does not exist names the nearest' 125 'uart8520.*uart
 	--device uart8520
 boots 'an option that the device does not have names the nearest' 125 'bakend.*backend' \
 	--device uart8250,bakend=none
+boots 'a screen for a terminal that is none' 125 'no terminal.*--display dump' --display text
+boots 'a display that does not exist' 125 "'txet' is none of none.dump.text" --display txet
 mistake 'devices NAME that does not exist names the nearest' 125 'uart8520.*uart8250' \
 	"$SKEP" devices uart8520
 
