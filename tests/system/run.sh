@@ -20,6 +20,7 @@ tools=$here/../../tools
 readonly VIRTIO_MODULES=(virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci
 	virtio_mmio virtio-rng virtio_blk virtio_console virtio_balloon failover net_failover
 	virtio_net)
+readonly IDE_MODULES=(scsi_common scsi_mod sd_mod libata pata_legacy)
 readonly USAGE='usage: tests/system/run.sh [--here] [--only SCRIPT] BUILD [SANITIZED-BUILD]'
 inside=1 only=''
 while (($#)); do
@@ -64,10 +65,10 @@ cp "$GENERIC" "$stage/vmlinuz.generic"
 "$tools/mkinitramfs" "$stage/initrd"
 printf 'the second initrd\n' >"$stage/extra"
 "$tools/mkinitramfs" --only "$stage/initrd.extra" "etc/extra=$stage/extra"
-# For the guests: the modules that Debian's kernel has its virtio drivers in, in the order of their
-# needs, and a script that loads the first ones.
+# For the guests: the modules that Debian's kernel has its drivers of virtio and IDE in, in the order
+# of their needs, and a script that loads the first ones.
 modules=()
-for module in "${VIRTIO_MODULES[@]}"; do
+for module in "${VIRTIO_MODULES[@]}" "${IDE_MODULES[@]}"; do
 	modules+=("modules/$module.ko=$(find "$KERNEL_MODULES/kernel" -name "$module.ko")")
 done
 printf 'busybox insmod /modules/%s.ko\n' "${VIRTIO_MODULES[@]:0:6}" >"$stage/load"
