@@ -34,7 +34,6 @@
 #define STROKES     64
 
 struct display {
-	struct device *dev;
 	struct machine *machine;
 	struct chan *chan;
 	bool entered; /* the terminal shows its other screen */
@@ -304,7 +303,6 @@ int display_open(struct display **out, struct device *dev, struct err *err)
 	d = calloc(1, sizeof(*d));
 	if (!d)
 		return err_sys(err, ENOMEM, "display of %s", dev->id);
-	d->dev = dev;
 	d->machine = dev->machine;
 	d->tick.done = display_tick;
 	d->escape.done = escape_done;

@@ -11,11 +11,14 @@
 #include "skep/gmem.h"
 #include "skep/mptable.h"
 #include "skep/pci.h"
+#include "skep/screen.h"
 #include "skep/smbios.h"
 #include "vm_priv.h"
 
 /* What makes Linux's console appear on the first serial port. */
 #define DEFAULT_APPEND "console=ttyS0"
+/* And on a screen that somebody looks at; the last is that of user space. */
+#define SCREEN_APPEND "console=ttyS0 console=tty0"
 
 /* The tables share what E820 keeps for the firmware. */
 _Static_assert(ACPI_AREA >= E820_LOW_RAM_END && ACPI_AREA + ACPI_AREA_LEN <= MPTABLE_AREA &&
@@ -89,6 +92,7 @@ int vm_load(struct vm *vm, struct err *err)
 	const struct gmem_region *regions;
 	unsigned int count = gmem_regions(vm->machine.mem, &regions);
 	const struct boot_image *initrds[INITRDS_MAX];
+	const struct screen *screen = vm->machine.screen;
 	struct boot_request req = {
 		.kernel = vm->kernel,
 		.options = &vm->options.boot,
@@ -97,14 +101,14 @@ int vm_load(struct vm *vm, struct err *err)
 		.modules = vm->modules,
 		.module_count = vm->module_count,
 		.cmdline = vm->options.boot.append,
-		.text_screen = vm->machine.screen,
+		.text_screen = screen,
 	};
 	struct cpu_entry entry;
 	struct e820 map;
 	int ret;
 
 	if (vm->options.boot.kernel)
-		req.linux_cmdline = DEFAULT_APPEND;
+		req.linux_cmdline = screen && screen->read_at_end ? SCREEN_APPEND : DEFAULT_APPEND;
 	for (unsigned int i = 0; i < vm->initrd_count; i++)
 		initrds[i] = vm->initrds[i];
 	ret = place_pci(vm, err);

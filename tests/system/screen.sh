@@ -36,4 +36,16 @@ tap_says 'what is written to the terminal is on the screen' '^130$' screen
 tap_says 'so is what the kernel said last' 'reboot: Power down' screen
 tap_same 'down to the line of the cursor' 24 "$(wc -l <screen)" screen
 tap_same 'the screen has scrolled' 0 "$(grep -c -e 'Linux version' -e '^10[0-5]$' screen)" screen
+
+# unasked : with the command line that a kernel gets when a person gives none.
+unasked() {
+	status=0
+	"$SKEP" run --kernel "$KERNEL" --initrd "$INITRD" --memory 256M --timeout 100 \
+		--serial file:console --display dump >screen 2>messages || status=$?
+}
+
+unasked
+[ "$status" = 0 ] || unasked
+tap_same 'without a command line it powers off too' 0 "$status" messages console
+tap_says 'and the screen is the console of user space' '^user space after' screen
 tap_end
