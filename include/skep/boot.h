@@ -71,7 +71,7 @@ struct boot_options {
 	const char *kernel;
 	const char *append;
 	const char *protocol; /* NULL: the first that recognises the image */
-	const char *cache;    /* directory of unpacked kernels; NULL or "off": none */
+	const char *cache;    /* directory of unpacked kernels; NULL: the user's; "off": none */
 	unsigned int kaslr;   /* enum boot_switch */
 	uint64_t at;          /* where a file is loaded that does not say; 0: not given */
 	unsigned int mode;    /* enum boot_mode */
@@ -91,7 +91,7 @@ int boot_open_module(struct boot_module *module, const char *spec, struct err *e
 
 struct boot_request {
 	const struct boot_image *kernel;
-	const struct boot_options *options; /* NULL: all defaults; kernel and append are not used */
+	const struct boot_options *options; /* NULL: all zeroes; kernel and append are not used */
 	/* Linux gets them concatenated in this order, each padded to 4 bytes; protocols with
 	 * modules get them as the first of these. */
 	const struct boot_image *const *initrds;

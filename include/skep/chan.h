@@ -132,11 +132,10 @@ struct chan_totals {
 void chan_totals(struct chan *c, struct chan_totals *t);
 
 /*
- * Has chan_restore_terminals() write @text to standard output, once, and behind it what the file
- * @kept holds to @to (-1: nothing). It is what ends whatever else a terminal was put into, and what
- * had to wait for that. NULL: nothing any more. What is given stays in place until then.
+ * Has chan_restore_terminals() write @text to standard output, once; NULL: nothing any more. It is
+ * what ends whatever else a terminal was put into. @text stays in place.
  */
-void chan_restore_text(const char *text, int kept, int to);
+void chan_restore_text(const char *text);
 
 /*
  * Puts every terminal that this process made raw back as it was. Async-signal-safe: for crash

@@ -18,7 +18,8 @@
 
 /* In the order in which they are tried: what says most of itself first. */
 static const struct protocol *const protocols[] = {
-	&linux32_protocol, &linux64_protocol, &multiboot_protocol, &elf_protocol, &flat_protocol,
+	&linux_protocol, &linux32_protocol, &linux64_protocol, &multiboot_protocol,
+	&pvh_protocol,   &elf_protocol,     &flat_protocol,
 };
 
 _Static_assert(ARRAY_SIZE(protocols) <= BOOT_PROTOCOLS_MAX, "a boot_info has room for all");
@@ -53,6 +54,16 @@ const struct option boot_option_table[] = {
 	 .choices = "boot_params|none",
 	 .fallback = "boot_params",
 	 .help = "elf: the structure in which the kernel is told of the machine"},
+	{.name = "kaslr",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct boot_options, kaslr),
+	 .choices = "auto|on|off",
+	 .fallback = "auto",
+	 .help = "a Linux kernel that skep unpacks is put somewhere at random; auto: if it can be"},
+	{.name = "cache",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct boot_options, cache),
+	 .help = "directory of unpacked kernels, or off (default: in the user's cache)"},
 	OPTION_END,
 };
 
@@ -113,28 +124,37 @@ static int unrecognised(const struct kernel *k, struct err *err)
 	return -ENOEXEC;
 }
 
+/* The first behind @last (NULL: of all) that recognises the image; NULL when none does. */
+static const struct protocol *next(const struct kernel *k, const struct protocol *last)
+{
+	bool behind = !last;
+	const char *why;
+
+	for (size_t i = 0; i < ARRAY_SIZE(protocols); i++) {
+		if (behind && !protocols[i]->by_name_only && protocols[i]->recognises(k, &why))
+			return protocols[i];
+		behind = behind || protocols[i] == last;
+	}
+	return NULL;
+}
+
+static const char *asked_for(const struct kernel *k)
+{
+	return k->req->options ? k->req->options->protocol : NULL;
+}
+
 static int choose(const struct kernel *k, const struct protocol **chosen, struct err *err)
 {
-	const char *name = k->req->options ? k->req->options->protocol : NULL, *why;
+	const char *name = asked_for(k), *why;
 
-	*chosen = NULL;
-	if (name) {
-		*chosen = find(name);
-		if (!*chosen)
-			return unknown(name, err);
-		if ((*chosen)->recognises(k, &why))
-			return 0;
-		*chosen = NULL;
-		return err_set(err, ENOEXEC, "%s cannot be booted by the protocol '%s': %s",
-			       image_label(k->img), name, why);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(protocols); i++) {
-		if (protocols[i]->by_name_only || !protocols[i]->recognises(k, &why))
-			continue;
-		*chosen = protocols[i];
+	*chosen = name ? find(name) : next(k, NULL);
+	if (!*chosen)
+		return name ? unknown(name, err) : unrecognised(k, err);
+	if (!name || (*chosen)->recognises(k, &why))
 		return 0;
-	}
-	return unrecognised(k, err);
+	*chosen = NULL;
+	return err_set(err, ENOEXEC, "%s cannot be booted by the protocol '%s': %s",
+		       image_label(k->img), name, why);
 }
 
 void boot_fact(struct boot_info *info, const char *label, const char *fmt, ...)
@@ -207,21 +227,6 @@ bool boot_protocol(unsigned int n, struct boot_protocol_info *info)
 	return true;
 }
 
-static int make_plan(struct plan *plan, struct kernel *k, const struct boot_request *req,
-		     const struct protocol **protocol, struct err *err)
-{
-	static const struct boot_options none;
-	int ret;
-
-	plan->req = req;
-	plan->options = req->options ? req->options : &none;
-	plan->kernel = k;
-	ret = kernel_read(k, req, err);
-	if (!ret)
-		ret = choose(k, protocol, err);
-	return ret ? ret : (*protocol)->plan(plan, err);
-}
-
 static const char *mode_words(const struct cpu_entry *entry)
 {
 	if (entry->mode == CPU_REAL16)
@@ -251,19 +256,19 @@ static void show_plan(const struct plan *plan, const struct protocol *protocol,
 	}
 }
 
-/* With @mem, the plan is carried out. */
-static int plan_and_load(const struct boot_request *req, struct gmem *mem, struct cpu_entry *entry,
-			 struct boot_layout *layout, struct err *err)
+static int plan_by(const struct protocol *protocol, const struct kernel *k, struct gmem *mem,
+		   struct cpu_entry *entry, struct boot_layout *layout, struct err *err)
 {
+	static const struct boot_options none;
 	struct plan *plan = calloc(1, sizeof(*plan));
-	struct kernel *k = calloc(1, sizeof(*k));
-	const struct protocol *protocol;
 	int ret;
 
-	if (plan && k)
-		ret = make_plan(plan, k, req, &protocol, err);
-	else
-		ret = err_sys(err, ENOMEM, "cannot load %s", image_label(req->kernel));
+	if (!plan)
+		return err_sys(err, ENOMEM, "cannot load %s", image_label(k->img));
+	plan->req = k->req;
+	plan->options = k->req->options ? k->req->options : &none;
+	plan->kernel = k;
+	ret = protocol->plan(plan, err);
 	if (!ret && mem) {
 		ret = plan_load(plan, mem, err);
 		*entry = plan->entry;
@@ -271,6 +276,30 @@ static int plan_and_load(const struct boot_request *req, struct gmem *mem, struc
 	if (!ret && layout)
 		show_plan(plan, protocol, layout);
 	plan_free(plan);
+	return ret;
+}
+
+/*
+ * With @mem, the plan is carried out. Only then a protocol finds out that this host lacks what it
+ * needs, and it is the next one's turn.
+ */
+static int plan_and_load(const struct boot_request *req, struct gmem *mem, struct cpu_entry *entry,
+			 struct boot_layout *layout, struct err *err)
+{
+	struct kernel *k = calloc(1, sizeof(*k));
+	const struct protocol *protocol;
+	int ret;
+
+	if (!k)
+		return err_sys(err, ENOMEM, "cannot load %s", image_label(req->kernel));
+	ret = kernel_read(k, req, err);
+	if (!ret)
+		ret = choose(k, &protocol, err);
+	if (!ret)
+		ret = plan_by(protocol, k, mem, entry, layout, err);
+	while ((ret == -ENOSYS || ret == -ENOTSUP) && !asked_for(k) &&
+	       (protocol = next(k, protocol)))
+		ret = plan_by(protocol, k, mem, entry, layout, err);
 	free(k);
 	return ret;
 }

@@ -15,7 +15,7 @@
 /* boot.rst, "64-bit Boot Protocol": the entry is this far into the protected-mode part. */
 #define ENTRY64 0x200
 
-static int take_no_modules(const struct plan *plan, struct err *err)
+int linux_no_modules(const struct plan *plan, struct err *err)
 {
 	if (!plan->req->module_count)
 		return 0;
@@ -46,7 +46,7 @@ static int plan_self_unpacking(struct plan *plan, enum cpu_mode mode, struct err
 		*err = k->bzimage_err;
 		return k->bzimage_ret;
 	}
-	ret = take_no_modules(plan, err);
+	ret = linux_no_modules(plan, err);
 	if (!ret)
 		ret = linux_place(plan, &needs, &p, err);
 	if (!ret)

@@ -40,4 +40,7 @@ int linux_place(struct plan *plan, const struct linux_needs *needs, struct linux
 int linux_params(struct plan *plan, const struct bzimage *bz, const struct linux_place *p,
 		 enum cpu_mode mode, struct err *err);
 
+/* -EINVAL when there are boot modules, which Linux has no use for. */
+int linux_no_modules(const struct plan *plan, struct err *err);
+
 #endif

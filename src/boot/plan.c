@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <elf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "skep/err.h"
 #include "skep/gmem.h"
 
+#include "elf.h"
 #include "image.h"
 #include "plan.h"
 
@@ -267,6 +269,40 @@ int plan_stack(struct plan *plan, struct err *err)
 	return plan_room(plan, "stack", gpa, want.len, err);
 }
 
+int plan_initrds_from(struct plan *plan, uint64_t lo, uint64_t *gpa, uint64_t *len, struct err *err)
+{
+	struct plan_want want = {
+		.name = "the initrd",
+		.lo = lo,
+		.hi = GMEM_HOLE_START,
+		.align = KIB(4),
+	};
+	int ret;
+
+	for (unsigned int i = 0; i < plan->req->initrd_count; i++)
+		want.len += align_up(boot_image_size(plan->req->initrds[i]), 4);
+	*len = want.len;
+	ret = plan_find(plan, &want, gpa, err);
+	return ret ? ret : plan_initrds(plan, *gpa, err);
+}
+
+int plan_elf_segments(struct plan *plan, const struct elf *elf, struct err *err)
+{
+	char name[32];
+	int ret = 0;
+
+	for (unsigned int i = 0; !ret && i < elf->segment_count; i++) {
+		const struct elf_segment *s = &elf->segments[i];
+
+		if (s->type != PT_LOAD)
+			continue;
+		snprintf(name, sizeof(name), "segment %u", i);
+		ret = plan_file(plan, name, s->paddr, s->memsz, plan->req->kernel, s->offset,
+				s->filesz, err);
+	}
+	return ret;
+}
+
 /* SDM volume 3, 4.5: present, writable; in the last level, a page of 2 MiB. */
 #define PTE_TABLE 3U
 #define PTE_2M    0x83U
@@ -293,12 +329,14 @@ int plan_identity(struct plan *plan, struct err *err)
  * Whole pages are given back to the host, which has zeroes for whoever asks next: memory that
  * nobody touched yet stays so.
  */
-static int clear(struct gmem *mem, uint64_t gpa, uint64_t len)
+int plan_clear(struct gmem *mem, uint64_t gpa, uint64_t len)
 {
 	const uint64_t page = gmem_page_size(mem);
 	const uint64_t first = align_up(gpa, page), last = align_down(gpa + len, page);
 	int ret;
 
+	if (!len)
+		return 0;
 	if (last <= first || gmem_discard(mem, first, last - first))
 		return gmem_fill(mem, gpa, 0, len);
 	ret = first > gpa ? gmem_fill(mem, gpa, 0, first - gpa) : 0;
@@ -317,7 +355,7 @@ int plan_load(struct plan *plan, struct gmem *mem, struct err *err)
 		else if (p->bytes)
 			ret = gmem_write(mem, p->gpa, p->bytes, p->filled);
 		if (!ret && p->clear && p->len > p->filled)
-			ret = clear(mem, p->gpa + p->filled, p->len - p->filled);
+			ret = plan_clear(mem, p->gpa + p->filled, p->len - p->filled);
 		if (ret == -EFAULT)
 			err_set(err, EFAULT, "guest memory at 0x%llx is not what its map says",
 				(unsigned long long)p->gpa);

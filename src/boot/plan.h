@@ -11,6 +11,7 @@
 #include "skep/boot.h"
 #include "skep/cpu.h"
 
+struct elf;
 struct kernel;
 struct plan;
 
@@ -96,6 +97,16 @@ int plan_initrds(struct plan *plan, uint64_t gpa, struct err *err);
 
 /* Long mode's tables in [PAGE_TABLES_GPA, PAGE_TABLES_END): the first 4 GiB map to themselves. */
 int plan_identity(struct plan *plan, struct err *err);
+
+/* The same, in the lowest place from @lo on that has room for all; at least one. */
+int plan_initrds_from(struct plan *plan, uint64_t lo, uint64_t *gpa, uint64_t *len,
+		      struct err *err);
+
+/* The loadable segments of the kernel's ELF file, where their p_paddr says. */
+int plan_elf_segments(struct plan *plan, const struct elf *elf, struct err *err);
+
+/* Zeroes [gpa, gpa + len); -EFAULT outside RAM. */
+int plan_clear(struct gmem *mem, uint64_t gpa, uint64_t len);
 
 /* Reads, writes and clears what the pieces say. */
 int plan_load(struct plan *plan, struct gmem *mem, struct err *err);

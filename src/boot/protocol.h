@@ -42,6 +42,8 @@ struct protocol {
 	 * of the kind may still be damaged: that is plan()'s to say.
 	 */
 	bool (*recognises)(const struct kernel *k, const char **why);
+	/* -ENOSYS or -ENOTSUP from here or from what the plan calls later: another may do better.
+	 */
 	int (*plan)(struct plan *plan, struct err *err);
 	/* What a person would want to know of an image of the kind; may be NULL. */
 	void (*describe)(const struct kernel *k, struct boot_info *info);
@@ -51,10 +53,12 @@ struct protocol {
 void boot_fact(struct boot_info *info, const char *label, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+extern const struct protocol linux_protocol;
 extern const struct protocol linux64_protocol;
 extern const struct protocol linux32_protocol;
 extern const struct protocol multiboot_protocol;
 extern const struct protocol elf_protocol;
 extern const struct protocol flat_protocol;
+extern const struct protocol pvh_protocol;
 
 #endif

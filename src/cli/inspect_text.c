@@ -100,10 +100,14 @@ static void print_protocols(const struct finding *f)
 /* What each protocol misses, when none will do. */
 static void print_missing(const struct boot_info *info)
 {
-	for (unsigned int i = 0; i < info->protocol_count; i++)
-		if (!info->protocols[i].usable)
-			printf(LINE "%s: %s\n", i ? "" : "not by", info->protocols[i].name,
-			       info->protocols[i].why);
+	const char *label = "not by";
+
+	for (unsigned int i = 0; i < info->protocol_count; i++) {
+		if (info->protocols[i].usable)
+			continue;
+		printf(LINE "%s: %s\n", label, info->protocols[i].name, info->protocols[i].why);
+		label = "";
+	}
 }
 
 void inspect_print(const struct inspection *in, const struct finding *f)

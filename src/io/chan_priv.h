@@ -128,7 +128,5 @@ int tty_make_raw(int fd);
 bool tty_foreground(int fd);
 /* How large terminal @fd is; false: it does not say. */
 bool tty_size(int fd, unsigned int *cols, unsigned int *rows);
-/* Writes what the file @kept holds to @to, as far as that goes. Async-signal-safe. */
-void tty_pour(int kept, int to);
 
 #endif

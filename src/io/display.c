@@ -3,13 +3,11 @@
  * A frame is painted when the one before has gone out: the channel's queue is never longer than
  * one, so nothing is ever dropped, and a terminal that stands still costs a look at the queue.
  *
- * While the screen is up, standard error waits in memory if it is a terminal: skep's messages,
- * those of programs that it started, and the last words of a crash. The latest line is shown below
- * the screen, and all of them are printed when the terminal is back.
+ * While the screen is up, log lines that would go to a terminal wait in memory: they are shown on
+ * the line below the screen, and printed when the terminal is back.
  *
  * Control thread; display_room() is posted by whatever thread takes keys from the keyboard.
  */
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +22,7 @@
 #include "skep/device.h"
 #include "skep/display.h"
 #include "skep/err.h"
+#include "skep/log.h"
 
 #define FRAME_EVERY (33 * NS_PER_MS)
 #define STILL_EVERY (250 * NS_PER_MS)
@@ -53,48 +52,56 @@ struct display {
 	unsigned int stroke_first, stroke_count;
 	struct post room;
 
-	int kept; /* a file in memory that is standard error, -1: none */
-	int stderr_was;
-	off_t kept_seen;
+	int log_kept; /* where log lines went before, or -1: they still do */
+	off_t log_seen;
 	uint64_t note_until;
 };
 
-/* Standard error */
+/* Log lines */
 
-static void keep_stderr(struct display *d)
+static void keep_log(struct display *d)
 {
-	d->kept = d->stderr_was = -1;
-	if (!isatty(STDERR_FILENO))
+	struct log *log = d->machine->log;
+	int fd;
+
+	d->log_kept = -1;
+	if (!log || !isatty(log->fd))
 		return;
-	d->kept = memfd_create("stderr", MFD_CLOEXEC);
-	d->stderr_was = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-	if (d->kept >= 0 && d->stderr_was >= 0)
-		dup2(d->kept, STDERR_FILENO);
+	fd = memfd_create("log", MFD_CLOEXEC);
+	if (fd < 0)
+		return;
+	d->log_kept = log->fd;
+	log->fd = fd;
 }
 
-static void give_stderr_back(struct display *d)
+static void release_log(struct display *d)
 {
-	if (d->kept >= 0 && d->stderr_was >= 0) {
-		dup2(d->stderr_was, STDERR_FILENO);
-		tty_pour(d->kept, STDERR_FILENO);
-	}
-	if (d->kept >= 0)
-		close(d->kept);
-	if (d->stderr_was >= 0)
-		close(d->stderr_was);
+	struct log *log = d->machine->log;
+	char buf[1024];
+	ssize_t n;
+	int fd;
+
+	if (d->log_kept < 0)
+		return;
+	fd = log->fd;
+	log->fd = d->log_kept;
+	for (off_t at = 0; (n = pread(fd, buf, sizeof(buf), at)) > 0; at += n)
+		if (write(log->fd, buf, (size_t)n) != n)
+			break;
+	close(fd);
 }
 
-/* The last line of what was kept, if there is a new one, becomes the note for a while. */
-static void look_at_kept(struct display *d)
+/* The last line of the log, if there is a new one, becomes the note for a while. */
+static void look_at_log(struct display *d)
 {
 	struct stat st;
 	char buf[1024];
 	const char *line;
 	ssize_t n;
 
-	if (d->kept >= 0 && !fstat(d->kept, &st) && st.st_size > d->kept_seen) {
-		d->kept_seen = st.st_size;
-		n = pread(d->kept, buf, sizeof(buf) - 1,
+	if (d->log_kept >= 0 && !fstat(d->machine->log->fd, &st) && st.st_size > d->log_seen) {
+		d->log_seen = st.st_size;
+		n = pread(d->machine->log->fd, buf, sizeof(buf) - 1,
 			  MAX(st.st_size - (off_t)sizeof(buf) + 1, (off_t)0));
 		buf[MAX(n, (ssize_t)1) - 1] = '\0'; /* its newline */
 		line = strrchr(buf, '\n');
@@ -111,7 +118,7 @@ static void look_at_kept(struct display *d)
 static void enter(struct display *d)
 {
 	d->entered = true;
-	chan_restore_text(PAINTER_LEAVE, d->kept, d->stderr_was);
+	chan_restore_text(PAINTER_LEAVE);
 	chan_offer(d->chan, (const uint8_t *)PAINTER_ENTER, strlen(PAINTER_ENTER));
 }
 
@@ -130,7 +137,7 @@ static bool paint(struct display *d)
 	}
 	if (cols != d->painter.cols || rows != d->painter.rows)
 		painter_resize(&d->painter, cols, rows);
-	look_at_kept(d);
+	look_at_log(d);
 	if (!screen_look(d->machine, &d->frame))
 		return false;
 	if (d->frame.graphics && !d->painter.note[0])
@@ -302,7 +309,7 @@ int display_open(struct display **out, struct device *dev, struct err *err)
 	d->room.fn = display_room;
 	d->every = FRAME_EVERY;
 	d->painter.colour = !no_colour || !*no_colour;
-	keep_stderr(d);
+	keep_log(d);
 	ret = chan_open_port(&d->chan, dev, d->machine->control, "stdio", &display_chan_ops, d,
 			     err);
 	if (ret) {
@@ -338,10 +345,10 @@ void display_close(struct display *d)
 	stop(d, &d->tick);
 	stop(d, &d->escape);
 	if (d->entered) {
-		chan_restore_text(NULL, -1, -1);
+		chan_restore_text(NULL);
 		chan_offer(d->chan, (const uint8_t *)PAINTER_LEAVE, strlen(PAINTER_LEAVE));
 	}
 	chan_close(d->chan);
-	give_stderr_back(d);
+	release_log(d);
 	free(d);
 }

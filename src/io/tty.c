@@ -23,7 +23,6 @@ static struct {
 	int fd;
 	struct termios saved;
 	_Atomic(const char *) text; /* to be written to standard output; NULL: none */
-	int kept, to;               /* and what behind it, and where to */
 } terminal;
 
 bool tty_foreground(int fd)
@@ -67,21 +66,9 @@ bool tty_size(int fd, unsigned int *cols, unsigned int *rows)
 	return true;
 }
 
-void chan_restore_text(const char *text, int kept, int to)
+void chan_restore_text(const char *text)
 {
-	terminal.kept = kept;
-	terminal.to = to;
 	atomic_store(&terminal.text, text);
-}
-
-void tty_pour(int kept, int to)
-{
-	char buf[512];
-	ssize_t n;
-
-	for (off_t at = 0; (n = pread(kept, buf, sizeof(buf), at)) > 0; at += n)
-		if (write(to, buf, (size_t)n) != n)
-			return;
 }
 
 /* A terminal that is stuck keeps nobody from ending. */
@@ -90,10 +77,8 @@ static void write_text(void)
 	const char *text = atomic_exchange(&terminal.text, NULL);
 	struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
 
-	if (!text || poll(&p, 1, 0) <= 0 || write(STDOUT_FILENO, text, strlen(text)) < 0)
+	if (text && poll(&p, 1, 0) > 0 && write(STDOUT_FILENO, text, strlen(text)) < 0)
 		return;
-	if (terminal.to >= 0)
-		tty_pour(terminal.kept, terminal.to);
 }
 
 void chan_restore_terminals(void)
@@ -101,8 +86,8 @@ void chan_restore_terminals(void)
 	int saved_errno = errno;
 	sigset_t ttou, old;
 
+	write_text();
 	if (!atomic_exchange(&terminal.raw, false)) {
-		write_text();
 		errno = saved_errno;
 		return;
 	}
@@ -111,7 +96,6 @@ void chan_restore_terminals(void)
 	sigaddset(&ttou, SIGTTOU);
 	pthread_sigmask(SIG_BLOCK, &ttou, &old);
 	tcsetattr(terminal.fd, TCSANOW, &terminal.saved);
-	write_text();
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	errno = saved_errno;
 }

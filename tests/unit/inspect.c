@@ -145,9 +145,9 @@ static void test_kernel(void **state)
 	assert_has(s.out, " 64-bit kernel\n");
 	assert_has(s.out, "2047 characters at most\n");
 	assert_has(s.out, "up to 0x7fffffff\n");
-	assert_has(s.out, "by the 32-bit Linux boot protocol, unpacking itself (linux32)\n");
-	assert_has(s.out, "it has a setup header\n");
-	assert_has(s.out, "at 0x1000000, in 32-bit mode\n");
+	assert_has(s.out, "by the 64-bit Linux boot protocol, straight into the kernel (linux)\n");
+	assert_has(s.out, "(--protocol linux32)\n");
+	assert_has(s.out, "at 0x1000000, in 64-bit mode\n");
 	assert_has(s.out, " 24 MiB\n");
 	assert_has(s.out, "with 512 MiB\n");
 	assert_has(s.out, "    0x20000000 +---");
