@@ -47,6 +47,7 @@ kernel_need
 generic_need
 chmod 755 "$stage"
 mkdir "$stage/suite"
+cp "$(unpack_need passt 'usr/bin/passt*')"/usr/bin/passt* "$stage"
 mapfile -t suite < <(grep -lx '#!/bin/sh' "$here"/*.sh | grep -v /all.sh)
 [[ -z $only ]] || suite=("$here/$only.sh")
 cp "$here/tap.sh" "$here/linux.sh" "${suite[@]}" "$stage/suite"
@@ -72,9 +73,11 @@ for module in "${VIRTIO_MODULES[@]}" "${IDE_MODULES[@]}"; do
 	modules+=("modules/$module.ko=$(find "$KERNEL_MODULES/kernel" -name "$module.ko")")
 done
 printf 'busybox insmod /modules/%s.ko\n' "${VIRTIO_MODULES[@]:0:6}" >"$stage/load"
-gcc -O2 -Wall -Wextra -static -o "$stage/verify" "$here/verify.c"
-"$tools/mkinitramfs" --only "$stage/initrd.modules" "modules/load=$stage/load" \
-	"modules/verify=$stage/verify" "${modules[@]}"
+for load in verify traffic; do
+	gcc -O2 -Wall -Wextra -static -o "$stage/$load" "$here/$load.c"
+	modules+=("modules/$load=$stage/$load")
+done
+"$tools/mkinitramfs" --only "$stage/initrd.modules" "modules/load=$stage/load" "${modules[@]}"
 
 if [[ -n $inside ]]; then
 	cd "$stage"
@@ -83,6 +86,7 @@ if [[ -n $inside ]]; then
 		--add /usr/share/qemu --add /usr/share/seabios \
 		--add "$(type -P mkfs.ext4)" --add "$(type -P e2fsck)" -- \
 		env BED=1 QEMU="$QEMU" ONLY="$only" ${KILLS:+KILLS="$KILLS"} \
+		${TRAFFIC_MIB:+TRAFFIC_MIB="$TRAFFIC_MIB"} \
 		${asan:+ASAN=/work/$asan} sh all.sh /work
 else
 	env QEMU="$(type -P "$QEMU")" ONLY="$only" ${asan:+ASAN=$stage/$asan} \
