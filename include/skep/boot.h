@@ -89,6 +89,11 @@ struct boot_module {
 /* @spec, "FILE" or "FILE,TEXT" with TEXT the module's command line, outlives the module. */
 int boot_open_module(struct boot_module *module, const char *spec, struct err *err);
 
+/* ACPI 6.5, section 5.2.5.3: the root pointer, that of ACPI 1.0 at its beginning. */
+#define BOOT_RSDP_LEN    36
+#define BOOT_RSDP_V1_LEN 20
+#define BOOT_RSDP_RSDT   16 /* offset of a 32-bit address, 0: none */
+
 struct boot_request {
 	const struct boot_image *kernel;
 	const struct boot_options *options; /* NULL: all zeroes; kernel and append are not used */
@@ -101,6 +106,8 @@ struct boot_request {
 	const char *cmdline;       /* NULL: empty, but for Linux @linux_cmdline */
 	const char *linux_cmdline; /* NULL: empty */
 	uint64_t rsdp;             /* gpa of the ACPI root pointer; 0: the guest looks for it */
+	/* What is there, BOOT_RSDP_LEN bytes, for protocols that hand over a copy; NULL: none. */
+	const uint8_t *rsdp_copy;
 	const struct e820 *memory; /* handed to the guest; only its RAM is loaded into */
 	bool text_screen;          /* the machine has one, at B8000h */
 };

@@ -208,7 +208,7 @@ static void describe_screen(struct info *info)
 	info->framebuffer_type = MULTIBOOT_FRAMES_TEXT;
 }
 
-static void fill(const struct plan *plan, const struct multiboot_load *load,
+static void fill(const struct plan *plan, const struct multiboot_load *load, const void *header,
 		 struct multiboot_block *b)
 {
 	struct info info = {
@@ -217,12 +217,13 @@ static void fill(const struct plan *plan, const struct multiboot_load *load,
 		.mem_upper = load->mem_upper,
 	};
 
+	(void)header;
 	put(b, NULL, sizeof(info));
 	info.cmdline = put_string(b, load->cmdline);
-	info.boot_loader_name = put_string(b, MULTIBOOT_LOADER_NAME);
 	put_modules(load, b, &info);
 	put_map(plan->req->memory, b, &info);
 	put_sections(load, b, &info);
+	info.boot_loader_name = put_string(b, MULTIBOOT_LOADER_NAME);
 	if (plan->req->text_screen)
 		describe_screen(&info);
 	multiboot_poke(b, b->gpa, &info, sizeof(info));
@@ -243,7 +244,7 @@ static int plan(struct plan *plan, struct err *err)
 	if (!ret)
 		ret = multiboot_load(plan, &im, &load, err);
 	if (!ret)
-		ret = multiboot_hand_over(plan, LOADER_MAGIC, &load, fill, err);
+		ret = multiboot_hand_over(plan, LOADER_MAGIC, &load, fill, NULL, err);
 	multiboot_load_free(&load);
 	return ret;
 }

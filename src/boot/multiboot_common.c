@@ -182,7 +182,8 @@ static int image_by_elf(const struct kernel *k, struct multiboot_image *im, stru
 			       "%s is no ELF file, and its Multiboot header has no load addresses",
 			       label);
 	if (k->elf_ret) {
-		*err = k->elf_err;
+		if (err)
+			*err = k->elf_err;
 		return k->elf_ret;
 	}
 	for (unsigned int i = 0; i < k->elf.segment_count; i++) {
@@ -239,13 +240,12 @@ int multiboot_image(const struct kernel *k, struct multiboot_image *im, struct e
 
 void multiboot_describe_image(const struct multiboot_image *im, struct boot_info *info)
 {
-	boot_fact(info, "loaded", "0x%llx to 0x%llx, by %s", (unsigned long long)im->lo,
-		  (unsigned long long)im->hi,
-		  im->by_header ? "addresses in the header" : "its ELF segments");
-	boot_fact(info, "entry", "0x%llx", (unsigned long long)im->entry);
+	boot_fact(info, "loaded", "to 0x%llx up to 0x%llx, as %s, and entered at 0x%llx",
+		  (unsigned long long)im->lo, (unsigned long long)im->hi,
+		  im->by_header ? "its header says" : "an ELF file", (unsigned long long)im->entry);
 }
 
-/* 2, 3.1.10: where the image goes that was linked for @im->lo. */
+/* 2, 3.1.13: where the image goes that was linked for @im->lo. */
 static int relocate(const struct plan *plan, const struct multiboot_image *im, uint64_t *base,
 		    struct err *err)
 {
@@ -299,10 +299,29 @@ static int load_image(struct plan *plan, const struct multiboot_image *im, uint6
 	return ret;
 }
 
+/*
+ * A place that is not within the kernel, also not where it has no segment: above it or below, the
+ * former first if @above.
+ */
+static int find_beside(const struct plan *plan, const struct multiboot_load *load,
+		       const struct plan_want *want, bool above, uint64_t *gpa, struct err *err)
+{
+	struct plan_want first = *want, second = *want;
+	struct plan_want *low = above ? &second : &first, *high = above ? &first : &second;
+	int ret;
+
+	low->hi = MIN(want->hi, align_down(load->base, PAGE));
+	high->lo = MAX(want->lo, align_up(load->end, PAGE));
+	ret = plan_find(plan, &first, gpa, above ? err : NULL);
+	if (ret && !plan_find(plan, &second, gpa, above ? NULL : err))
+		return 0;
+	return ret;
+}
+
 /* The fields of a section header that matter, of either class. */
 struct section {
 	uint32_t type;
-	uint64_t addr, offset, size, align;
+	uint64_t addr, offset, size;
 };
 
 static struct section read_section(const struct elf *elf, const uint8_t *raw)
@@ -312,48 +331,79 @@ static struct section read_section(const struct elf *elf, const uint8_t *raw)
 
 	if (elf->is_64) {
 		memcpy(&s64, raw, sizeof(s64));
-		return (struct section){s64.sh_type, s64.sh_addr, s64.sh_offset, s64.sh_size,
-					s64.sh_addralign};
+		return (struct section){s64.sh_type, s64.sh_addr, s64.sh_offset, s64.sh_size};
 	}
 	memcpy(&s32, raw, sizeof(s32));
-	return (struct section){s32.sh_type, s32.sh_addr, s32.sh_offset, s32.sh_size,
-				s32.sh_addralign};
+	return (struct section){s32.sh_type, s32.sh_addr, s32.sh_offset, s32.sh_size};
 }
 
-/* 1, 3.3, syms: what no segment has loaded, the symbols for one, is loaded for sh_addr to say. */
-static int load_section(struct plan *plan, uint8_t *raw, unsigned int n, struct err *err)
+/* Whether no segment has loaded it, but could have. */
+static bool is_left(const struct section *s)
+{
+	return !s->addr && s->size && s->type != SHT_NULL && s->type != SHT_NOBITS;
+}
+
+/* The part of the file from the first section that is left to the last. */
+static int find_left(const struct kernel *k, const uint8_t *table, uint64_t *lo, uint64_t *hi,
+		     struct err *err)
+{
+	const struct elf *elf = &k->elf;
+
+	*lo = boot_image_size(k->img);
+	*hi = 0;
+	for (unsigned int i = 0; i < elf->shnum; i++) {
+		const struct section s = read_section(elf, table + (size_t)i * elf->shentsize);
+
+		if (!is_left(&s))
+			continue;
+		if (!range_fits(s.offset, s.size, boot_image_size(k->img)))
+			return err_set(err, ENOEXEC,
+				       "%s is truncated: its section %u has sh_offset 0x%llx and "
+				       "sh_size 0x%llx, the file has %llu bytes",
+				       image_label(k->img), i, (unsigned long long)s.offset,
+				       (unsigned long long)s.size,
+				       (unsigned long long)boot_image_size(k->img));
+		*lo = MIN(*lo, s.offset);
+		*hi = MAX(*hi, s.offset + s.size);
+	}
+	return 0;
+}
+
+/*
+ * 1, 3.3, syms: sections that no segment holds, the symbols for one, are loaded for sh_addr to say.
+ * Linkers put them one behind the other at the end of the file: they are loaded as one piece, which
+ * starts as far into a page as in the file, so that all are aligned as they are there.
+ */
+static int load_left(struct plan *plan, struct multiboot_load *load, struct err *err)
 {
 	const struct kernel *k = plan->kernel;
-	const struct section s = read_section(&k->elf, raw);
 	struct plan_want want = {
+		.name = "the kernel's sections",
 		.lo = MIB(1),
 		.hi = GMEM_HOLE_END,
-		.len = s.size,
-		.align = is_power_of_two(s.align) && s.align < PAGE ? s.align : PAGE,
+		.align = PAGE,
 	};
-	char name[32], what[64];
-	uint64_t gpa;
-	int ret;
+	uint64_t lo, hi, page, gpa;
+	int ret = find_left(k, load->sections.table, &lo, &hi, err);
 
-	if (s.addr || !s.size || s.type == SHT_NULL || s.type == SHT_NOBITS)
-		return 0;
-	if (!range_fits(s.offset, s.size, boot_image_size(k->img)))
-		return err_set(err, ENOEXEC,
-			       "%s is truncated: its section %u has sh_offset 0x%llx and sh_size "
-			       "0x%llx, the file has %llu bytes",
-			       image_label(k->img), n, (unsigned long long)s.offset,
-			       (unsigned long long)s.size,
-			       (unsigned long long)boot_image_size(k->img));
-	snprintf(name, sizeof(name), "section %u", n);
-	snprintf(what, sizeof(what), "the kernel's section %u", n);
-	want.name = what;
-	ret = plan_find(plan, &want, &gpa, err);
+	if (ret || lo >= hi)
+		return ret;
+	page = align_down(lo, PAGE);
+	want.len = hi - page;
+	ret = find_beside(plan, load, &want, true, &gpa, err);
 	if (!ret)
-		ret = plan_file(plan, name, gpa, s.size, k->img, s.offset, s.size, err);
-	if (k->elf.is_64)
-		store_le64(raw + offsetof(Elf64_Shdr, sh_addr), gpa);
-	else
-		store_le32(raw + offsetof(Elf32_Shdr, sh_addr), (uint32_t)gpa);
+		ret = plan_file(plan, "sections", gpa + (lo - page), hi - lo, k->img, lo, hi - lo,
+				err);
+	for (unsigned int i = 0; !ret && i < k->elf.shnum; i++) {
+		uint8_t *raw = load->sections.table + (size_t)i * k->elf.shentsize;
+		const struct section s = read_section(&k->elf, raw);
+
+		if (is_left(&s) && k->elf.is_64)
+			store_le64(raw + offsetof(Elf64_Shdr, sh_addr), gpa + (s.offset - page));
+		else if (is_left(&s))
+			store_le32(raw + offsetof(Elf32_Shdr, sh_addr),
+				   (uint32_t)(gpa + (s.offset - page)));
+	}
 	return ret;
 }
 
@@ -373,9 +423,7 @@ static int load_sections(struct plan *plan, struct multiboot_load *load, struct 
 	load->sections.size = elf->shentsize;
 	load->sections.names = elf->shstrndx < elf->shnum ? elf->shstrndx : SHN_UNDEF;
 	ret = image_read(plan->kernel->img, elf->shoff, load->sections.table, len, err);
-	for (unsigned int i = 0; !ret && i < elf->shnum; i++)
-		ret = load_section(plan, load->sections.table + (size_t)i * elf->shentsize, i, err);
-	return ret;
+	return ret ? ret : load_left(plan, load, err);
 }
 
 static int load_module(struct plan *plan, struct multiboot_load *load, const struct boot_image *img,
@@ -395,7 +443,7 @@ static int load_module(struct plan *plan, struct multiboot_load *load, const str
 	int ret;
 
 	snprintf(name, sizeof(name), "module %u", load->module_count);
-	ret = plan_find(plan, &want, &gpa, err);
+	ret = find_beside(plan, load, &want, true, &gpa, err);
 	if (!ret)
 		ret = plan_file(plan, name, gpa, size, img, 0, size, err);
 	*m = (struct multiboot_module){(uint32_t)gpa, (uint32_t)(gpa + size), cmdline};
@@ -445,6 +493,7 @@ int multiboot_load(struct plan *plan, const struct multiboot_image *im, struct m
 		.mem_upper = memory_from(req->memory, MIB(1)),
 	};
 	ret = load_image(plan, im, &load->base, err);
+	load->end = load->base + (im->hi - im->lo);
 	if (!ret && !im->by_header)
 		ret = load_sections(plan, load, err);
 	if (!ret)
@@ -476,9 +525,7 @@ void multiboot_poke(struct multiboot_block *b, uint64_t gpa, const void *bytes, 
 }
 
 int multiboot_hand_over(struct plan *plan, uint32_t magic, const struct multiboot_load *load,
-			void (*fill)(const struct plan *plan, const struct multiboot_load *load,
-				     struct multiboot_block *b),
-			struct err *err)
+			multiboot_fill_fn *fill, const void *header, struct err *err)
 {
 	struct multiboot_block b = {0};
 	struct plan_want want = {
@@ -489,16 +536,16 @@ int multiboot_hand_over(struct plan *plan, uint32_t magic, const struct multiboo
 	};
 	int ret;
 
-	fill(plan, load, &b);
+	fill(plan, load, header, &b);
 	want.len = b.len;
-	ret = plan_find(plan, &want, &b.gpa, err);
+	ret = find_beside(plan, load, &want, false, &b.gpa, err);
 	if (ret)
 		return ret;
 	b.bytes = calloc(1, b.len);
 	if (!b.bytes)
 		return err_sys(err, ENOMEM, "%s", want.name);
 	b.len = 0;
-	fill(plan, load, &b);
+	fill(plan, load, header, &b);
 	ret = plan_bytes(plan, "boot information", b.gpa, b.bytes, b.len, err);
 	free(b.bytes);
 	plan->entry.rax = magic;

@@ -4,8 +4,8 @@
  * its sections and modules, and what is handed over of memory.
  *
  * A kernel is handed one block that holds all there is to say; it lies below 1 MiB where there is
- * room. Modules and sections are each the lowest fit from 1 MiB on, behind one another in this
- * order: the kernel, sections, modules.
+ * room. Sections that no segment holds, and then modules, are each the lowest fit behind the
+ * kernel, or if there is none, the lowest fit between 1 MiB and the kernel.
  */
 #ifndef BOOT_MULTIBOOT_COMMON_H
 #define BOOT_MULTIBOOT_COMMON_H
@@ -73,7 +73,7 @@ void multiboot_describe_image(const struct multiboot_image *im, struct boot_info
  * with the symbols, the modules, segments; and the registers that both versions have alike.
  */
 struct multiboot_load {
-	uint64_t base; /* of the image, where it is */
+	uint64_t base, end; /* of the image, where it is */
 	struct {
 		uint8_t *table; /* section headers, sh_addr filled in; NULL: none */
 		uint32_t count, size, names;
@@ -116,9 +116,9 @@ uint64_t multiboot_put(struct multiboot_block *b, const void *bytes, uint64_t le
 void multiboot_poke(struct multiboot_block *b, uint64_t gpa, const void *bytes, size_t len);
 
 /* @fill runs twice: it counts, and then it writes where the block will be. Sets rax and rbx. */
+typedef void multiboot_fill_fn(const struct plan *plan, const struct multiboot_load *load,
+			       const void *header, struct multiboot_block *b);
 int multiboot_hand_over(struct plan *plan, uint32_t magic, const struct multiboot_load *load,
-			void (*fill)(const struct plan *plan, const struct multiboot_load *load,
-				     struct multiboot_block *b),
-			struct err *err);
+			multiboot_fill_fn *fill, const void *header, struct err *err);
 
 #endif

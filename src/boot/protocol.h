@@ -56,6 +56,7 @@ void boot_fact(struct boot_info *info, const char *label, const char *fmt, ...)
 extern const struct protocol linux_protocol;
 extern const struct protocol linux64_protocol;
 extern const struct protocol linux32_protocol;
+extern const struct protocol multiboot2_protocol;
 extern const struct protocol multiboot_protocol;
 extern const struct protocol elf_protocol;
 extern const struct protocol flat_protocol;

@@ -103,6 +103,7 @@ int vm_load(struct vm *vm, struct err *err)
 		.cmdline = vm->options.boot.append,
 		.text_screen = screen,
 	};
+	uint8_t rsdp[BOOT_RSDP_LEN];
 	struct cpu_entry entry;
 	struct e820 map;
 	int ret;
@@ -119,6 +120,8 @@ int vm_load(struct vm *vm, struct err *err)
 	req.memory = &map;
 	if (!ret)
 		ret = describe(vm, &req.rsdp, err);
+	if (!ret && req.rsdp && !gmem_read(vm->machine.mem, req.rsdp, rsdp, sizeof(rsdp)))
+		req.rsdp_copy = rsdp;
 	if (!ret)
 		ret = boot_load(&req, vm->machine.mem, &entry, NULL, err);
 	if (!ret)
