@@ -183,6 +183,13 @@ void io_drain(struct worker *w, struct io *io);
 struct vtime;
 void worker_set_vtime(struct worker *w, struct vtime *vt);
 
+/*
+ * Whether the worker may be kept from sleeping for some microseconds, by a deferral that defers
+ * itself, to see something come sooner than it would be woken: turning over costs no system call,
+ * and somebody else has a processor to bring it about. On the worker.
+ */
+bool worker_may_spin(const struct worker *w);
+
 /* What the worker runs on: "io_uring" or "epoll". Any thread. */
 const char *worker_engine_name(const struct worker *w);
 /* Why it is not io_uring, and what to do about it; NULL if it is. Any thread. */

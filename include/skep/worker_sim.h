@@ -41,4 +41,7 @@ void worker_sim_fail(struct worker *w, unsigned int one_in, int errnum);
 /* About one in @one_in transfers of more than a byte is cut short; 0 stops it. */
 void worker_sim_shorten(struct worker *w, unsigned int one_in);
 
+/* Whether worker_may_spin(); not at first. What spins ends by the host's time. */
+void worker_sim_may_spin(struct worker *w, bool may);
+
 #endif

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <poll.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -102,6 +103,11 @@ int worker_create(struct worker **w, const char *name, struct err *err)
 		return 0;
 	worker_destroy(*w);
 	return err_sys(err, ENOMEM, "worker %s", name);
+}
+
+bool worker_may_spin(const struct worker *w)
+{
+	return w->spins && !w->alone;
 }
 
 const char *worker_engine_name(const struct worker *w)
@@ -633,6 +639,9 @@ static uint64_t loop_deadline(struct worker *w)
 
 static void begin_running(struct worker *w)
 {
+	cpu_set_t cpus;
+
+	w->alone = !sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) == 1;
 	lock_take(&w->lock);
 	bug_on(w->running);
 	atomic_store(&w->self, pthread_self());

@@ -103,6 +103,8 @@ struct worker {
 	struct post *posts; /* taken from @posted, in order */
 	struct deferral *deferrals;
 	uint64_t batch; /* a deferral runs once in each */
+	bool spins;     /* a turn that finds nothing costs no system call */
+	bool alone;     /* there is one processor to run on */
 	unsigned int pending;
 
 	/* Any thread. */

@@ -328,3 +328,8 @@ int worker_sim_create(struct worker **w, uint64_t seed, struct err *err)
 	*w = &s->worker;
 	return 0;
 }
+
+void worker_sim_may_spin(struct worker *w, bool may)
+{
+	w->spins = may;
+}

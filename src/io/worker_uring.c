@@ -46,6 +46,10 @@
 /* io.mark: the file said -EAGAIN, so its turn is awaited before the operation is tried again. */
 #define MARK_WAIT 1
 
+/* Transfers that get a disk going which has less than BUSY. */
+#define FIRST 8U
+#define BUSY  (2 * FIRST)
+
 /* The most turns without a submission, while there are results to deliver. */
 #define TURNS_OUTSIDE 2
 
@@ -54,12 +58,14 @@ struct uring {
 	struct io_uring ring;
 	bool open;
 	bool enabled;
-	bool stale;                 /* the ring's files are not worker.files */
-	bool withdrawing;           /* what is cancelled now is queued again */
-	bool reading;               /* the eventfd is being read, into @event_count */
-	pid_t owner;                /* the thread that enabled the ring */
-	unsigned int inflight;      /* operations that the kernel has */
-	unsigned int turns_outside; /* since the kernel was last entered */
+	bool stale;                    /* the ring's files are not worker.files */
+	bool withdrawing;              /* what is cancelled now is queued again */
+	bool reading;                  /* the eventfd is being read, into @event_count */
+	pid_t owner;                   /* the thread that enabled the ring */
+	unsigned int inflight;         /* operations that the kernel has, */
+	unsigned int transfers;        /* and those of them that a disk has */
+	bool direct[WORKER_FILES_MAX]; /* opened O_DIRECT */
+	unsigned int turns_outside;    /* since the kernel was last entered */
 	int event;
 	uint64_t event_count;
 	struct iovec *wired; /* from worker_wire() */
@@ -136,11 +142,13 @@ static int refused(int rc, struct err *err)
 	return worker_uring_refused(-rc, read_sysctl("/proc/sys/kernel/io_uring_disabled"), err);
 }
 
-/* The newest way that the kernel knows: 6.1, 6.0, 5.19. */
+/*
+ * The newest way that the kernel knows: 6.0, 5.19. With IORING_SETUP_DEFER_TASKRUN it would give
+ * out completions 20 at a time, each time for a system call.
+ */
 static int setup(struct io_uring *ring, unsigned int entries, unsigned int flags)
 {
 	static const unsigned int ways[] = {
-		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
 		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
 		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
 	};
@@ -337,8 +345,16 @@ static bool prepare_wired(const struct uring *u, struct io_uring_sqe *sqe, const
 	return true;
 }
 
+/* One iovec costs more than what is in it. */
+static bool is_alone(const struct io *io)
+{
+	return io->len == 1 && ((const struct iovec *)io->buf)->iov_len <= UINT32_MAX;
+}
+
 static void prepare(struct io_uring_sqe *sqe, const struct io *io)
 {
+	const struct iovec *iov = io->buf; /* of those that have them */
+
 	switch (io->op) {
 	case IO_OP_READ:
 		io_uring_prep_read(sqe, io->slot, io->buf, (unsigned int)io->len, io->offset);
@@ -347,10 +363,18 @@ static void prepare(struct io_uring_sqe *sqe, const struct io *io)
 		io_uring_prep_write(sqe, io->slot, io->buf, (unsigned int)io->len, io->offset);
 		break;
 	case IO_OP_READV:
-		io_uring_prep_readv(sqe, io->slot, io->buf, (unsigned int)io->len, io->offset);
+		if (is_alone(io))
+			io_uring_prep_read(sqe, io->slot, iov->iov_base, (unsigned int)iov->iov_len,
+					   io->offset);
+		else
+			io_uring_prep_readv(sqe, io->slot, iov, (unsigned int)io->len, io->offset);
 		break;
 	case IO_OP_WRITEV:
-		io_uring_prep_writev(sqe, io->slot, io->buf, (unsigned int)io->len, io->offset);
+		if (is_alone(io))
+			io_uring_prep_write(sqe, io->slot, iov->iov_base,
+					    (unsigned int)iov->iov_len, io->offset);
+		else
+			io_uring_prep_writev(sqe, io->slot, iov, (unsigned int)io->len, io->offset);
 		break;
 	case IO_OP_SYNC:
 		io_uring_prep_fsync(sqe, io->slot, io->how ? IORING_FSYNC_DATASYNC : 0);
@@ -407,11 +431,28 @@ static bool carry_out(struct uring *u, struct io *io)
 	return true;
 }
 
+/* It goes to the disk and back, and not to the page cache. */
+static bool is_transfer(const struct uring *u, const struct io *io)
+{
+	return io->op <= IO_OP_WRITEV && u->direct[io->slot];
+}
+
+/*
+ * The kernel hands transfers on to a disk when it has prepared all that were submitted, which takes
+ * some microseconds each. A disk that has little to do gets the first few ahead of the rest.
+ */
+static void hand_on(struct uring *u, unsigned int added)
+{
+	if (added == FIRST && u->transfers < FIRST + BUSY && u->worker.queue.first)
+		io_uring_submit(&u->ring);
+}
+
 /* Fills the submission ring from the lists; what does not fit stays there. */
 static void fill(struct uring *u)
 {
 	struct worker *w = &u->worker;
 	struct io_uring_sqe *sqe;
+	unsigned int added = 0;
 	struct io *io;
 
 	read_event(u);
@@ -435,6 +476,10 @@ static void fill(struct uring *u)
 			prepare(sqe, io);
 		seal(sqe, (uintptr_t)io);
 		u->inflight++;
+		if (!is_transfer(u, io))
+			continue;
+		u->transfers++;
+		hand_on(u, ++added);
 	}
 }
 
@@ -473,6 +518,8 @@ static void take_result(struct uring *u, struct io *io, int result)
 	bool withdrawn = u->withdrawing && result == -ECANCELED;
 	bool cancelled = io->state != IO_FLIGHT;
 
+	u->inflight--;
+	u->transfers -= is_transfer(u, io);
 	io->mark = result == -EAGAIN ? MARK_WAIT : 0;
 	if (!waited && !withdrawn && result != -EAGAIN && result != -EINTR)
 		worker_result(&u->worker, io, result);
@@ -499,7 +546,6 @@ static void reap(struct uring *u)
 				atomic_exchange(&u->woken, false);
 			continue;
 		}
-		u->inflight--;
 		take_result(u, (struct io *)(uintptr_t)tag, result);
 	}
 }
@@ -562,6 +608,7 @@ static int uring_set_file(struct worker *w, int slot, int fd)
 	struct uring *u = uring_of(w);
 	int rc;
 
+	u->direct[slot] = fd >= 0 && fcntl(fd, F_GETFL) & O_DIRECT;
 	if (!u->open || u->stale || (u->enabled && u->owner != gettid())) {
 		if (fd >= 0 && fcntl(fd, F_GETFD) < 0)
 			return -errno;
@@ -675,6 +722,7 @@ int worker_uring_create(struct worker **w, const char *name, struct err *err)
 	if (!u)
 		return err_sys(err, ENOMEM, "worker %s", name);
 	worker_init(&u->worker, &engine, name);
+	u->worker.spins = true;
 	u->event = eventfd(0, EFD_CLOEXEC);
 	if (u->event < 0)
 		rc = err_sys(err, errno, "cannot create an eventfd");
