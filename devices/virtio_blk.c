@@ -463,6 +463,7 @@ static const struct virtio_model blk_model = {
 	.class_code = BLK_CLASS_CODE,
 	.request_size = sizeof(struct blk_request),
 	.segments_max = BLK_SEGMENTS + 2,
+	.answers = true,
 	.ready = blk_ready,
 	.start = blk_start,
 	.config_written = blk_config_written,

@@ -56,6 +56,7 @@ struct virtio_model {
 	size_t request_size;       /* of the model's request struct; 0: struct virtio_request */
 	unsigned int segments_max; /* iovecs that a chain may have, at most 1024; 0: 64 */
 	unsigned int depth;        /* requests a queue has at most; 0: 128 */
+	bool answers;              /* the driver answers what is done with chains, most often */
 
 	/*
 	 * There may be chains to take from @q: the driver has rung, the queue has started, or
@@ -150,6 +151,11 @@ struct virtio_queue {
 	struct io call_io;
 	bool call_again;
 	struct deferral publish;
+	struct deferral watch; /* the ring, for the answer to what was published, */
+	uint64_t watch_until;
+	bool watching;
+	unsigned int watch_rest; /* but not the next so many times, */
+	unsigned int watch_miss; /* as it did not come so often */
 	struct post again;
 	char *requests; /* one block of @depth, of @stride bytes each */
 	size_t stride;

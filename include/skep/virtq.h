@@ -103,6 +103,9 @@ void virtq_push(struct virtq *vq, const struct virtq_chain *chain, uint32_t writ
 /* Makes all that was pushed visible. True when the driver wants to be interrupted for it. */
 bool virtq_publish(struct virtq *vq);
 
+/* Whether virtq_pop() has something to say. A glance: what it sees may be a moment old. */
+bool virtq_pending(const struct virtq *vq);
+
 /* Asks for no notifications of new chains, while the device looks by itself. A hint. */
 void virtq_disarm(struct virtq *vq);
 /* Asks for a notification of the next chain; true when there is one already: pop again. */

@@ -12,6 +12,11 @@
  * that is neither armed nor about to have a turn has a chain in flight, or a model that knows of
  * chains left in the ring; the doorbell is read at all times while the queue runs.
  *
+ * A driver most often answers what was published with new chains within microseconds, which is less
+ * than it takes to ring and to wake the worker. So a queue of a model that says so watches its ring
+ * for a moment after it has published, with notifications off. Where that turns out to be in vain
+ * it is done less and less often.
+ *
  * Stopping waits for what is in flight by turning the worker over, and needs nothing of it but that
  * operations complete: the doorbell's own read is what it drains, and the last chain to come back
  * rings it.
@@ -23,6 +28,7 @@
 #include <unistd.h>
 
 #include "skep/bits.h"
+#include "skep/clock.h"
 #include "skep/err.h"
 #include "skep/workers.h"
 #include "virtio_priv.h"
@@ -31,6 +37,10 @@
 #define SEGMENTS_USUAL 64
 #define SEGMENTS_MAX   1024
 #define DEPTH_USUAL    128
+
+/* How long a ring is watched, and how often it is not, at most, for each time that it is. */
+#define WATCH      (20 * NS_PER_US)
+#define WATCH_REST 256U
 
 static unsigned int segments(const struct virtio_model *model)
 {
@@ -196,10 +206,69 @@ static void interrupt(struct virtio_queue *q)
 			 sizeof(q->call_count), IO_STREAM);
 }
 
+static void turn(struct virtio_queue *q);
+
+/* A driver that forbids it has no chain served, and rings again behind that. */
+static bool may_turn(struct virtio_queue *q)
+{
+	const struct virtio_transport *transport = q->virtio->transport;
+
+	return q->running && !q->stopping && !virtio_broken(q->virtio) &&
+	       (!transport->may_work || transport->may_work(q->virtio));
+}
+
+static void end_watch(struct virtio_queue *q)
+{
+	q->watching = false;
+	worker_undefer(q->worker, &q->watch);
+}
+
+/* From now on, if there is a chance. */
+static void begin_watch(struct virtio_queue *q)
+{
+	if (!q->virtio->model->answers || q->stopping || !worker_may_spin(q->worker))
+		return;
+	if (q->watch_rest) {
+		q->watch_rest--;
+		return;
+	}
+	q->watch_until = clock_now() + WATCH;
+	if (q->watching)
+		return;
+	q->watching = true;
+	q->armed = false;
+	virtq_disarm(q->vq);
+	worker_defer(q->worker, &q->watch);
+}
+
+static void watch(struct deferral *d)
+{
+	struct virtio_queue *q = container_of(d, struct virtio_queue, watch);
+
+	if (virtq_pending(q->vq)) {
+		q->watch_miss = 0;
+	} else if (clock_now() < q->watch_until) {
+		__builtin_ia32_pause();
+		worker_defer(q->worker, d);
+		return;
+	} else {
+		q->watch_miss = MIN(2 * q->watch_miss + 1, WATCH_REST);
+		q->watch_rest = q->watch_miss;
+	}
+	q->watching = false;
+	if (may_turn(q)) {
+		turn(q); /* has the driver ring again, if there is nothing */
+	} else {
+		virtq_arm(q->vq);
+		q->armed = true;
+	}
+}
+
 static void publish(struct deferral *d)
 {
 	struct virtio_queue *q = container_of(d, struct virtio_queue, publish);
 
+	begin_watch(q);
 	if (virtq_publish(q->vq))
 		interrupt(q);
 	if (q->starved)
@@ -212,14 +281,11 @@ static void publish(struct deferral *d)
 static void turn(struct virtio_queue *q)
 {
 	const struct virtio_model *model = q->virtio->model;
-	const struct virtio_transport *transport = q->virtio->transport;
 	struct virtio_request *r;
 
-	if (!q->running || q->stopping || virtio_broken(q->virtio))
+	if (!may_turn(q))
 		return;
-	/* A driver that forbids it has no chain served, and rings again behind that. */
-	if (transport->may_work && !transport->may_work(q->virtio))
-		return;
+	end_watch(q);
 	virtq_disarm(q->vq);
 	q->armed = false;
 	q->share = TURN_SHARE;
@@ -335,6 +401,7 @@ static void stop_on_worker(void *arg)
 			await_kick(q);
 		io_drain(q->worker, &q->kick_io);
 	}
+	end_watch(q);
 	worker_undefer(q->worker, &q->publish);
 	worker_unpost(q->worker, &q->again);
 	if (c->at && virtq_publish(q->vq))
@@ -476,6 +543,7 @@ int virtio_queues_create(struct virtio *v, struct err *err)
 		q->call_io.done = on_call;
 		q->call_count = 1;
 		q->publish.fn = publish;
+		q->watch.fn = watch;
 		q->again.fn = turn_again;
 	}
 	for (unsigned int i = 0; !ret && i < v->queue_count; i++)

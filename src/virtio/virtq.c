@@ -268,6 +268,13 @@ bool virtq_publish(struct virtq *vq)
 	return vq->features.packed ? packed_publish(vq) : split_publish(vq);
 }
 
+bool virtq_pending(const struct virtq *vq)
+{
+	if (vq->broken)
+		return true;
+	return vq->features.packed ? packed_pending(vq) : split_pending(vq);
+}
+
 void virtq_disarm(struct virtq *vq)
 {
 	if (vq->features.packed)

@@ -172,6 +172,13 @@ bool packed_publish(struct virtq *vq)
 	}
 }
 
+bool packed_pending(const struct virtq *vq)
+{
+	const uint16_t *flags = &vq->packed.desc[packed_index(vq->avail)].flags;
+
+	return packed_is_avail(load_relaxed(flags), vq->avail);
+}
+
 void packed_disarm(struct virtq *vq)
 {
 	store_relaxed(vq->packed.device_event, VRING_PACKED_EVENT_FLAG_DISABLE << 16);

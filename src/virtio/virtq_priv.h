@@ -120,6 +120,7 @@ int split_pop(struct virtq *vq, struct virtq_chain *chain, unsigned int room);
 void split_unpop(struct virtq *vq);
 void split_use(struct virtq *vq, const struct virtq_used *used);
 bool split_publish(struct virtq *vq);
+bool split_pending(const struct virtq *vq);
 void split_disarm(struct virtq *vq);
 bool split_arm(struct virtq *vq);
 
@@ -128,6 +129,7 @@ int packed_pop(struct virtq *vq, struct virtq_chain *chain, unsigned int room);
 void packed_unpop(struct virtq *vq, const struct virtq_chain *chain);
 void packed_use(struct virtq *vq, const struct virtq_used *used);
 bool packed_publish(struct virtq *vq);
+bool packed_pending(const struct virtq *vq);
 void packed_disarm(struct virtq *vq);
 bool packed_arm(struct virtq *vq);
 

@@ -161,12 +161,21 @@ bool split_publish(struct virtq *vq)
 	return !(load_ordered(&r->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 }
 
-/* 2.7.10.2: flags are all there is without events. With them, the event that was asked for last is
- * behind us and stays so for 65535 chains: nothing needs to be written. */
+bool split_pending(const struct virtq *vq)
+{
+	return load_relaxed(&vq->split.avail->idx) != vq->avail;
+}
+
+/* 2.7.10.2: flags are all there is without events. With them, an event that is behind us stays so
+ * for 65535 chains; the one that was asked for last may be the next chain still. */
 void split_disarm(struct virtq *vq)
 {
+	struct split_ring *r = &vq->split;
+
 	if (!vq->features.event_idx)
-		store_relaxed(&vq->split.used->flags, VRING_USED_F_NO_NOTIFY);
+		store_relaxed(&r->used->flags, VRING_USED_F_NO_NOTIFY);
+	else if (load_relaxed(r->avail_event) == vq->avail)
+		store_relaxed(r->avail_event, vq->avail - 1);
 }
 
 bool split_arm(struct virtq *vq)

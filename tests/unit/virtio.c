@@ -9,6 +9,7 @@
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,6 +208,7 @@ static int toy_create(struct device *dev, struct err *err)
 							 .class_code = 0xff0000,
 							 .request_size = sizeof(struct toy_request),
 							 .depth = TOY_DEPTH,
+							 .answers = true,
 							 .request = toy_request,
 							 .cancel = toy_cancel,
 							 .start = toy_start,
@@ -220,6 +222,7 @@ static int toy_create(struct device *dev, struct err *err)
 						 .class_code = 0xff0000,
 						 .request_size = sizeof(struct toy_request),
 						 .depth = TOY_DEPTH,
+						 .answers = true,
 						 .ready = toy_ready,
 						 .cancel = toy_cancel,
 					 };
@@ -539,6 +542,46 @@ static void test_looks_again(void **state)
 		assert_true(vring_must_kick(vdriver_ring(&b.d, 0)));
 		teardown(&b);
 		setup(&b, state, "pull=on");
+	}
+	teardown(&b);
+}
+
+/* Until the next chain is used; the queue may still watch its ring then. */
+static void step_until_used(struct vdriver *d, unsigned int q)
+{
+	for (unsigned int i = 0; !reap_all(d, q); i++) {
+		assert_true(i < 1000000);
+		worker_sim_step(vmachine_worker(d->m));
+	}
+}
+
+/* A queue that watches its ring for a moment needs no ring, and asks for one again behind that. */
+static void test_watches(void **state)
+{
+	struct bench b;
+
+	setup(&b, state, "");
+	worker_sim_may_spin(vmachine_worker(&b.m), true);
+	for (unsigned int round = 0; round < 2; round++) {
+		vdriver_start(&b.d, round ? 0 : UINT64_MAX);
+		vdriver_turn(&b.d);
+		for (unsigned int i = 0; i < 300; i++) {
+			send(&b.d, 0, 1);
+			vdriver_kick(&b.d, 0);
+			step_until_used(&b.d, 0);
+		}
+		vdriver_turn(&b.d);
+		/* Nothing came for a while. */
+		send(&b.d, 0, 1);
+		assert_true(vring_must_kick(vdriver_ring(&b.d, 0)));
+		vdriver_ring_bell(&b.d, 0);
+		step_until_used(&b.d, 0);
+		/* It comes back from a stop that finds it watching. */
+		virtio_quiesce(vdriver_virtio(&b.d));
+		virtio_resume(vdriver_virtio(&b.d));
+		send(&b.d, 0, 1);
+		vdriver_kick(&b.d, 0);
+		step_until_used(&b.d, 0);
 	}
 	teardown(&b);
 }
@@ -1601,6 +1644,29 @@ static void test_pci_not_master(void **state)
 	teardown(&b);
 }
 
+/* A queue that watches its ring and is not to reach guest memory meanwhile does not miss what comes
+ * behind that. */
+static void test_watches_in_vain(void **state)
+{
+	struct bench b;
+
+	setup(&b, state, "");
+	worker_sim_may_spin(vmachine_worker(&b.m), true);
+	vdriver_start(&b.d, UINT64_MAX);
+	for (unsigned int i = 0; i < 20; i++) {
+		send(&b.d, 0, 1);
+		vdriver_kick(&b.d, 0);
+		step_until_used(&b.d, 0);
+		space_write(&b, 4, 2, 2);
+		vdriver_turn(&b.d);
+		space_write(&b, 4, 2, 6);
+		send(&b.d, 0, 1);
+		vdriver_kick(&b.d, 0);
+		step_until_used(&b.d, 0);
+	}
+	teardown(&b);
+}
+
 /* Doorbells follow their BAR. */
 static void test_pci_bar_moves(void **state)
 {
@@ -1798,10 +1864,24 @@ static void wait_for(struct vdriver *d, unsigned int q, unsigned int n)
 	}
 }
 
+/* As fast as it goes: the queue may still watch its ring when the next one comes, or no more. */
+static void talk(struct vdriver *d, unsigned int q)
+{
+	for (unsigned int i = 0; i < 100; i++) {
+		send(d, q, 1);
+		vdriver_kick(d, q);
+		while (!reap_all(d, q))
+			sched_yield();
+		if (i % 8 == 0)
+			usleep(i);
+	}
+}
+
 static void load(struct bench *b, unsigned int round)
 {
 	b->m.next = MIB(1);
 	vdriver_start(&b->d, round % 2 ? UINT64_MAX : 0);
+	talk(&b->d, round % TOY_QUEUES);
 	for (unsigned int i = 0; i < 100; i++) {
 		unsigned int q = i % TOY_QUEUES;
 
@@ -1869,6 +1949,8 @@ int main(void)
 		VDRIVER_TESTS(test_one_interrupt_per_batch),
 		VDRIVER_TESTS(test_interrupts_masked),
 		VDRIVER_TESTS(test_looks_again),
+		VDRIVER_TESTS(test_watches),
+		PCI_TESTS(test_watches_in_vain),
 		VDRIVER_TESTS(test_fair),
 		VDRIVER_TESTS(test_depth),
 		VDRIVER_TESTS(test_on_queue),
