@@ -5,9 +5,11 @@
  *	1F0h to 1F7h, 3F6h, interrupt 14	channel 0
  *	170h to 177h, 376h, interrupt 15	channel 1
  *
- * The disk is device 0; there is no device 1, and device 0 answers for it as section 9.16.1 has it.
- * Data moves by way of the drive's buffer: the worker fills or empties up to 128 sectors of it at
- * once, and the guest has it in DRQ blocks of one sector, or of several by READ and WRITE MULTIPLE.
+ * There is a device 0 and, with path1=, a device 1; without, device 0 answers for it as section
+ * 9.16.1 has it. One works at a time, for the other cannot be selected meanwhile, so they share a
+ * buffer, a worker, and the registers of address and count. Data moves by way of the drive's
+ *buffer: the worker fills or empties up to 128 sectors of it at once, and the guest has it in DRQ
+ *blocks of one sector, or of several by READ and WRITE MULTIPLE.
  *
  * Beside the General feature set there are the 48-bit, Power Management and write cache features,
  * and what older guests ask of a disk: addresses by cylinder, head and sector, with INITIALIZE
@@ -38,6 +40,7 @@
 #include "skep/workers.h"
 
 #define IDE_CHANNELS      2
+#define IDE_UNITS         2
 #define IDE_COMMAND_PORTS 8
 
 #define BUFFER_SECTORS 128U
@@ -129,6 +132,18 @@ static const struct transfer transfers[] = {
 	{0x42, PHASE_VERIFY, true, false},
 };
 
+/* What each device has for itself. */
+struct unit_state {
+	uint8_t error;
+	uint8_t failed;  /* ERR */
+	uint8_t pending; /* an interrupt */
+	uint8_t power;
+	uint8_t multiple; /* sectors; 0: there is no such mode */
+	uint8_t heads, track;
+	uint8_t write_cache;
+	uint8_t keep; /* settings outlast a software reset */
+};
+
 struct ide_state {
 	uint64_t data[BUFFER_BYTES / sizeof(uint64_t)];
 	uint64_t lba;       /* of the first sector in the buffer */
@@ -141,30 +156,24 @@ struct ide_state {
 	uint8_t feature[2], count[2], low[2], mid[2], high[2];
 	uint8_t device;
 	uint8_t control;
-	uint8_t error;
-	uint8_t failed; /* ERR */
 	uint8_t command;
 	uint8_t phase;
-	uint8_t pending; /* an interrupt */
-	uint8_t power;
-	uint8_t multiple; /* sectors; 0: there is no such mode */
-	uint8_t heads, track;
-	uint8_t write_cache;
-	uint8_t keep; /* settings outlast a software reset */
-	uint8_t reserved[5];
+	struct unit_state unit[IDE_UNITS];
+	uint8_t reserved[4];
 };
 
 struct ide_options {
 	struct disk_options disk;
 	uint64_t channel;
+	const char *path1;
 	const char *serial;
 };
 
 struct ide_job {
 	struct worker *worker;
-	struct disk_queue *queue;
-	struct post start; /* on the worker */
-	struct post done;  /* on the control thread */
+	struct disk_queue *queue; /* of the device that works */
+	struct post start;        /* on the worker */
+	struct post done;         /* on the control thread */
 	enum phase phase;
 	uint64_t offset;
 	struct iovec iov;
@@ -180,10 +189,14 @@ struct ide {
 	struct device dev; /* first */
 	struct ide_options options;
 	struct ide_state state;
-	struct disk *disk;
+	struct ide_unit {
+		struct disk *disk; /* NULL: there is no such device */
+		struct disk_queue *queue;
+		uint64_t sectors;
+		char serial[SERIAL_BYTES + 1];
+	} unit[IDE_UNITS];
 	struct irq_line irq;
 	struct ide_job job;
-	uint64_t sectors;
 	bool busy;   /* the worker has the job */
 	bool paused; /* and gets none */
 	bool told;   /* that the host fails; once is enough */
@@ -207,6 +220,10 @@ static const struct option ide_options[] = {
 	 .fallback = "0",
 	 .max = IDE_CHANNELS - 1,
 	 .help = "0: ports 1f0h, interrupt 14; 1: ports 170h, interrupt 15"},
+	{.name = "path1",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct ide_options, path1),
+	 .help = "the image of device 1, the slave; the other options hold for both"},
 	{.name = "serial",
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct ide_options, serial),
@@ -214,26 +231,65 @@ static const struct option ide_options[] = {
 	OPTION_END,
 };
 
+#define UNIT_FIELDS(n)                                              \
+	STATE_FIELD(struct ide_state, unit[n].error),               \
+		STATE_FIELD(struct ide_state, unit[n].failed),      \
+		STATE_FIELD(struct ide_state, unit[n].pending),     \
+		STATE_FIELD(struct ide_state, unit[n].power),       \
+		STATE_FIELD(struct ide_state, unit[n].multiple),    \
+		STATE_FIELD(struct ide_state, unit[n].heads),       \
+		STATE_FIELD(struct ide_state, unit[n].track),       \
+		STATE_FIELD(struct ide_state, unit[n].write_cache), \
+		STATE_FIELD(struct ide_state, unit[n].keep)
+
 static const struct state_field ide_fields[] = {
-	STATE_ARRAY(struct ide_state, data),     STATE_FIELD(struct ide_state, lba),
-	STATE_FIELD(struct ide_state, left),     STATE_FIELD(struct ide_state, fill),
-	STATE_FIELD(struct ide_state, pos),      STATE_FIELD(struct ide_state, block_end),
-	STATE_FIELD(struct ide_state, alone),    STATE_ARRAY(struct ide_state, feature),
-	STATE_ARRAY(struct ide_state, count),    STATE_ARRAY(struct ide_state, low),
-	STATE_ARRAY(struct ide_state, mid),      STATE_ARRAY(struct ide_state, high),
-	STATE_FIELD(struct ide_state, device),   STATE_FIELD(struct ide_state, control),
-	STATE_FIELD(struct ide_state, error),    STATE_FIELD(struct ide_state, failed),
-	STATE_FIELD(struct ide_state, command),  STATE_FIELD(struct ide_state, phase),
-	STATE_FIELD(struct ide_state, pending),  STATE_FIELD(struct ide_state, power),
-	STATE_FIELD(struct ide_state, multiple), STATE_FIELD(struct ide_state, heads),
-	STATE_FIELD(struct ide_state, track),    STATE_FIELD(struct ide_state, write_cache),
-	STATE_FIELD(struct ide_state, keep),     STATE_ARRAY(struct ide_state, reserved),
+	STATE_ARRAY(struct ide_state, data),
+	STATE_FIELD(struct ide_state, lba),
+	STATE_FIELD(struct ide_state, left),
+	STATE_FIELD(struct ide_state, fill),
+	STATE_FIELD(struct ide_state, pos),
+	STATE_FIELD(struct ide_state, block_end),
+	STATE_FIELD(struct ide_state, alone),
+	STATE_ARRAY(struct ide_state, feature),
+	STATE_ARRAY(struct ide_state, count),
+	STATE_ARRAY(struct ide_state, low),
+	STATE_ARRAY(struct ide_state, mid),
+	STATE_ARRAY(struct ide_state, high),
+	STATE_FIELD(struct ide_state, device),
+	STATE_FIELD(struct ide_state, control),
+	STATE_FIELD(struct ide_state, command),
+	STATE_FIELD(struct ide_state, phase),
+	UNIT_FIELDS(0),
+	UNIT_FIELDS(1),
+	STATE_ARRAY(struct ide_state, reserved),
 };
 static const struct state_table ide_state = STATE_TABLE("ide", 1, struct ide_state, ide_fields);
 
 static struct ide *to_ide(struct device *dev)
 {
 	return container_of(dev, struct ide, dev);
+}
+
+/* The number of the device that is selected, or answers for it. */
+static unsigned int selected(const struct ide *ide)
+{
+	return ide->state.device & DEVICE_1 && ide->unit[1].disk;
+}
+
+static const struct ide_unit *unit_of(const struct ide *ide)
+{
+	return &ide->unit[selected(ide)];
+}
+
+static struct unit_state *unit_state(struct ide *ide)
+{
+	return &ide->state.unit[selected(ide)];
+}
+
+/* Whether a device is selected that is not there. */
+static bool is_absent(const struct ide *ide)
+{
+	return ide->state.device & DEVICE_1 && !ide->unit[1].disk;
 }
 
 static uint8_t *buffer(struct ide_state *s)
@@ -263,12 +319,13 @@ static void update_line(struct ide *ide)
 {
 	const struct ide_state *s = &ide->state;
 
-	irq_set(&ide->irq, s->pending && !(s->control & CONTROL_NIEN) && !(s->device & DEVICE_1));
+	irq_set(&ide->irq,
+		s->unit[selected(ide)].pending && !(s->control & CONTROL_NIEN) && !is_absent(ide));
 }
 
 static void set_pending(struct ide *ide, bool on)
 {
-	ide->state.pending = on;
+	unit_state(ide)->pending = on;
 	update_line(ide);
 }
 
@@ -276,29 +333,34 @@ static void set_pending(struct ide *ide, bool on)
 
 static uint32_t cylinders(const struct ide *ide)
 {
-	const struct ide_state *s = &ide->state;
+	const struct unit_state *u = &ide->state.unit[selected(ide)];
+	uint64_t sectors = unit_of(ide)->sectors;
 
-	return (uint32_t)MIN(ide->sectors / ((uint64_t)s->heads * s->track), CYLINDERS_MAX);
+	return (uint32_t)MIN(sectors / ((uint64_t)u->heads * u->track), CYLINDERS_MAX);
 }
 
 /* How many sectors the address in the registers can be of. */
 static uint64_t reach(const struct ide *ide)
 {
 	const struct ide_state *s = &ide->state;
+	const struct unit_state *u = &s->unit[selected(ide)];
+	uint64_t sectors = unit_of(ide)->sectors;
 
 	if (is_ext(s))
-		return ide->sectors;
+		return sectors;
 	if (s->device & DEVICE_LBA)
-		return MIN(ide->sectors, LBA28_SECTORS);
-	return (uint64_t)cylinders(ide) * s->heads * s->track;
+		return MIN(sectors, LBA28_SECTORS);
+	return (uint64_t)cylinders(ide) * u->heads * u->track;
 }
 
-static void put_address(struct ide_state *s, uint64_t lba)
+static void put_address(struct ide *ide, uint64_t lba)
 {
-	uint64_t v = lba, track = lba / s->track;
+	const struct unit_state *u = unit_state(ide);
+	struct ide_state *s = &ide->state;
+	uint64_t v = lba, track = lba / u->track;
 
 	if (!is_ext(s) && !(s->device & DEVICE_LBA))
-		v = (lba % s->track + 1) | track / s->heads << 8 | track % s->heads << 24;
+		v = (lba % u->track + 1) | track / u->heads << 8 | track % u->heads << 24;
 	s->low[0] = (uint8_t)v;
 	s->mid[0] = (uint8_t)(v >> 8);
 	s->high[0] = (uint8_t)(v >> 16);
@@ -313,8 +375,10 @@ static void put_address(struct ide_state *s, uint64_t lba)
 }
 
 /* False: there is no such track or sector, and registers stay as they are. */
-static bool get_address(const struct ide_state *s, uint64_t *lba)
+static bool get_address(const struct ide *ide, uint64_t *lba)
 {
+	const struct ide_state *s = &ide->state;
+	const struct unit_state *u = &s->unit[selected(ide)];
 	uint32_t head = s->device & DEVICE_HEAD;
 	uint32_t v = (uint32_t)s->low[0] | (uint32_t)s->mid[0] << 8 | (uint32_t)s->high[0] << 16;
 
@@ -327,9 +391,9 @@ static bool get_address(const struct ide_state *s, uint64_t *lba)
 		*lba = v | head << 24;
 		return true;
 	}
-	if (!s->low[0] || s->low[0] > s->track || head >= s->heads)
+	if (!s->low[0] || s->low[0] > u->track || head >= u->heads)
 		return false;
-	*lba = ((uint64_t)(v >> 8) * s->heads + head) * s->track + s->low[0] - 1;
+	*lba = ((uint64_t)(v >> 8) * u->heads + head) * u->track + s->low[0] - 1;
 	return true;
 }
 
@@ -359,15 +423,17 @@ static void complete(struct ide *ide)
 
 static void fail(struct ide *ide, uint8_t error)
 {
-	ide->state.error = error;
-	ide->state.failed = 1;
+	unit_state(ide)->error = error;
+	unit_state(ide)->failed = 1;
 	complete(ide);
 }
 
 /* All sectors up to the end of the buffer were transferred: as disks of old leave it. */
-static void leave_address(struct ide_state *s)
+static void leave_address(struct ide *ide)
 {
-	put_address(s, s->lba + s->fill / DISK_SECTOR - 1);
+	struct ide_state *s = &ide->state;
+
+	put_address(ide, s->lba + s->fill / DISK_SECTOR - 1);
 	put_count(s, 0);
 }
 
@@ -382,6 +448,7 @@ static void begin_job(struct ide *ide)
 
 	if (ide->paused)
 		return;
+	j->queue = unit_of(ide)->queue;
 	j->phase = (enum phase)s->phase;
 	j->offset = (s->lba + first) * DISK_SECTOR;
 	j->iov.iov_base = buffer(s) + (size_t)first * DISK_SECTOR;
@@ -403,10 +470,11 @@ static void next_fill(struct ide_state *s)
 }
 
 /* DRQ: the guest has the next block of the buffer (9.5, 9.6). */
-static void next_block(struct ide_state *s, enum phase phase)
+static void next_block(struct ide *ide, enum phase phase)
 {
+	struct ide_state *s = &ide->state;
 	const struct transfer *t = transfer_of(s->command);
-	uint32_t sectors = t && t->multiple ? s->multiple : 1;
+	uint32_t sectors = t && t->multiple ? unit_state(ide)->multiple : 1;
 
 	s->phase = (uint8_t)phase;
 	s->block_end = MIN(s->pos + sectors * DISK_SECTOR, s->fill);
@@ -422,7 +490,7 @@ static void read_on(struct ide *ide, enum phase phase)
 static void write_on(struct ide *ide)
 {
 	next_fill(&ide->state);
-	next_block(&ide->state, PHASE_OUT);
+	next_block(ide, PHASE_OUT);
 }
 
 /* The worker has done its part. */
@@ -433,13 +501,13 @@ static void job_succeeded(struct ide *ide)
 
 	switch (s->phase) {
 	case PHASE_READ:
-		next_block(s, PHASE_IN);
+		next_block(ide, PHASE_IN);
 		set_pending(ide, true);
 		return;
 	case PHASE_WRITE:
 	case PHASE_VERIFY:
 		if (!s->left) {
-			leave_address(s);
+			leave_address(ide);
 			break;
 		}
 		s->lba += sectors;
@@ -471,7 +539,7 @@ static void tell(struct ide *ide, int result)
 		return;
 	ide->told = true;
 	err_sys(&err, -result, "%s: cannot %s %s at sector %llu", ide->dev.id,
-		verbs[ide->job.phase], disk_path(ide->disk),
+		verbs[ide->job.phase], disk_path(unit_of(ide)->disk),
 		(unsigned long long)(ide->job.offset / DISK_SECTOR));
 	err_advise(&err, "the guest gets an I/O error, and further ones are not told of");
 	log_guest(ide->dev.machine->log, LOG_WARN, "%s", err.text);
@@ -494,7 +562,7 @@ static void job_failed(struct ide *ide, int result)
 		return;
 	}
 	good = s->alone ? s->alone - 1 : 0;
-	put_address(s, s->lba + good);
+	put_address(ide, s->lba + good);
 	put_count(s, s->left + sectors - good);
 	fail(ide, s->phase == PHASE_WRITE ? ERROR_ABRT : ERROR_UNC);
 }
@@ -643,23 +711,24 @@ static void ide_resume(struct device *dev)
 
 /* Resets (9.1, 9.2, 9.10) */
 
-static void apply_write_cache(struct ide *ide)
+static void apply_write_cache(struct ide *ide, unsigned int n)
 {
-	disk_set_write_through(ide->disk, !ide->state.write_cache);
+	if (ide->unit[n].disk)
+		disk_set_write_through(ide->unit[n].disk, !ide->state.unit[n].write_cache);
 }
 
-static void default_settings(struct ide *ide)
+static void default_settings(struct ide *ide, unsigned int n)
 {
-	struct ide_state *s = &ide->state;
+	struct unit_state *u = &ide->state.unit[n];
 
-	s->multiple = MULTIPLE_USUAL;
-	s->heads = HEADS_USUAL;
-	s->track = TRACK_USUAL;
-	s->write_cache = disk_info(ide->disk)->cache != DISK_WRITETHROUGH;
-	apply_write_cache(ide);
+	u->multiple = MULTIPLE_USUAL;
+	u->heads = HEADS_USUAL;
+	u->track = TRACK_USUAL;
+	u->write_cache = ide->options.disk.cache != DISK_WRITETHROUGH;
+	apply_write_cache(ide, n);
 }
 
-/* 9.12 */
+/* 9.12; device 0 is selected then. */
 static void put_signature(struct ide_state *s)
 {
 	memset(s->feature, 0, sizeof(s->feature));
@@ -667,9 +736,12 @@ static void put_signature(struct ide_state *s)
 	s->mid[0] = s->high[0] = 0;
 	s->count[1] = s->low[1] = s->mid[1] = s->high[1] = 0;
 	s->device = 0;
-	s->error = ERROR_PASSED;
-	s->failed = 0;
 	s->phase = PHASE_IDLE;
+	for (unsigned int n = 0; n < IDE_UNITS; n++) {
+		s->unit[n].error = ERROR_PASSED;
+		s->unit[n].failed = 0;
+		s->unit[n].pending = 0;
+	}
 }
 
 static void finish_reset(struct ide *ide)
@@ -677,10 +749,12 @@ static void finish_reset(struct ide *ide)
 	struct ide_state *s = &ide->state;
 
 	put_signature(s);
-	s->power = POWER_ACTIVE;
-	if (!s->keep)
-		default_settings(ide);
-	set_pending(ide, false);
+	for (unsigned int n = 0; n < IDE_UNITS; n++) {
+		s->unit[n].power = POWER_ACTIVE;
+		if (!s->unit[n].keep)
+			default_settings(ide, n);
+	}
+	update_line(ide);
 }
 
 static void write_control(struct ide *ide, uint8_t v)
@@ -691,7 +765,7 @@ static void write_control(struct ide *ide, uint8_t v)
 	s->control = v & (CONTROL_NIEN | CONTROL_SRST | CONTROL_HOB);
 	if (v & CONTROL_SRST) {
 		s->phase = PHASE_RESET;
-		s->pending = 0;
+		s->unit[0].pending = s->unit[1].pending = 0;
 	} else if (was && !ide->busy) {
 		finish_reset(ide);
 	}
@@ -722,29 +796,30 @@ static void put_string(uint8_t *id, unsigned int word, const char *text, size_t 
 
 static void identify_geometry(const struct ide *ide, uint8_t *id)
 {
-	const struct ide_state *s = &ide->state;
-	uint32_t usual = (uint32_t)MIN(ide->sectors / (HEADS_USUAL * TRACK_USUAL), (uint64_t)16383);
+	const struct unit_state *u = &ide->state.unit[selected(ide)];
+	uint64_t sectors = unit_of(ide)->sectors;
+	uint32_t usual = (uint32_t)MIN(sectors / (HEADS_USUAL * TRACK_USUAL), (uint64_t)16383);
 
 	put_word(id, 1, usual);
 	put_word(id, 3, HEADS_USUAL);
 	put_word(id, 6, TRACK_USUAL);
 	put_word(id, 54, cylinders(ide));
-	put_word(id, 55, s->heads);
-	put_word(id, 56, s->track);
-	put_dword(id, 57, cylinders(ide) * s->heads * s->track);
-	put_dword(id, 60, (uint32_t)MIN(ide->sectors, LBA28_SECTORS));
-	store_le64(id + 200, ide->sectors); /* word 100 */
+	put_word(id, 55, u->heads);
+	put_word(id, 56, u->track);
+	put_dword(id, 57, cylinders(ide) * u->heads * u->track);
+	put_dword(id, 60, (uint32_t)MIN(sectors, LBA28_SECTORS));
+	store_le64(id + 200, sectors); /* word 100 */
 }
 
 static void identify(struct ide *ide)
 {
-	const char *serial = ide->options.serial ?: ide->dev.id;
+	const struct unit_state *u = unit_state(ide);
 	struct ide_state *s = &ide->state;
 	uint8_t *id = buffer(s), sum = 0;
 
 	memset(id, 0, DISK_SECTOR);
 	put_word(id, 0, 0x0040); /* ATA, not removable */
-	put_string(id, 10, serial, SERIAL_BYTES);
+	put_string(id, 10, unit_of(ide)->serial, SERIAL_BYTES);
 	put_string(id, 23, "1", 8);
 	put_string(id, 27, "skep disk", MODEL_BYTES);
 	put_word(id, 47, 0x8000 | BUFFER_SECTORS);
@@ -752,7 +827,7 @@ static void identify(struct ide *ide)
 	put_word(id, 50, 0x4000);
 	put_word(id, 51, 0x0200); /* PIO mode 2, */
 	put_word(id, 53, 0x0003);
-	put_word(id, 59, s->multiple ? 0x0100U | s->multiple : 0);
+	put_word(id, 59, u->multiple ? 0x0100U | u->multiple : 0);
 	put_word(id, 64, 0x0003); /* 3 and 4, */
 	put_word(id, 67, 120);    /* with cycles of so many ns */
 	put_word(id, 68, 120);
@@ -760,10 +835,10 @@ static void identify(struct ide *ide)
 	put_word(id, 82, 0x0028); /* write cache, power management */
 	put_word(id, 83, 0x7400); /* FLUSH CACHE, FLUSH CACHE EXT, 48-bit */
 	put_word(id, 84, 0x4000);
-	put_word(id, 85, 0x0008 | (s->write_cache ? 0x20 : 0));
+	put_word(id, 85, 0x0008 | (u->write_cache ? 0x20 : 0));
 	put_word(id, 86, 0x3400);
 	put_word(id, 87, 0x4000);
-	put_word(id, 93, 0x400b); /* device 0, passed diagnostics */
+	put_word(id, 93, selected(ide) ? 0x4b00 : 0x400b); /* passed diagnostics */
 	identify_geometry(ide, id);
 	id[510] = 0xa5;
 	for (unsigned int i = 0; i < DISK_SECTOR - 1; i++)
@@ -773,28 +848,29 @@ static void identify(struct ide *ide)
 	s->left = 0;
 	s->fill = DISK_SECTOR;
 	s->pos = 0;
-	next_block(s, PHASE_IN);
+	next_block(ide, PHASE_IN);
 	set_pending(ide, true);
 }
 
 static void begin_transfer(struct ide *ide, const struct transfer *t)
 {
+	struct unit_state *u = unit_state(ide);
 	struct ide_state *s = &ide->state;
 	uint32_t count = get_count(s);
 	uint64_t lba;
 
-	s->power = POWER_ACTIVE;
-	if ((t->multiple && !s->multiple) || (t->ext && !(s->device & DEVICE_LBA)) ||
-	    (t->phase == PHASE_WRITE && disk_info(ide->disk)->read_only)) {
+	u->power = POWER_ACTIVE;
+	if ((t->multiple && !u->multiple) || (t->ext && !(s->device & DEVICE_LBA)) ||
+	    (t->phase == PHASE_WRITE && disk_info(unit_of(ide)->disk)->read_only)) {
 		fail(ide, ERROR_ABRT);
 		return;
 	}
-	if (!get_address(s, &lba)) {
+	if (!get_address(ide, &lba)) {
 		fail(ide, ERROR_IDNF);
 		return;
 	}
 	if (!range_fits(lba, count, reach(ide))) {
-		put_address(s, MAX(lba, reach(ide)));
+		put_address(ide, MAX(lba, reach(ide)));
 		fail(ide, ERROR_IDNF);
 		return;
 	}
@@ -811,7 +887,7 @@ static void seek(struct ide *ide)
 {
 	uint64_t lba;
 
-	if (get_address(&ide->state, &lba) && lba < reach(ide))
+	if (get_address(ide, &lba) && lba < reach(ide))
 		complete(ide);
 	else
 		fail(ide, ERROR_IDNF);
@@ -820,14 +896,15 @@ static void seek(struct ide *ide)
 /* 8.46; transfer modes are PIO's, and all of them are the same here. */
 static void set_features(struct ide *ide)
 {
+	struct unit_state *u = unit_state(ide);
 	struct ide_state *s = &ide->state;
 	uint8_t mode = s->count[0];
 
 	switch (s->feature[0]) {
 	case 0x02:
 	case 0x82:
-		s->write_cache = s->feature[0] == 0x02;
-		apply_write_cache(ide);
+		u->write_cache = s->feature[0] == 0x02;
+		apply_write_cache(ide, selected(ide));
 		break;
 	case 0x03:
 		if (mode > 0x01 && (mode < 0x08 || mode > 0x0c)) {
@@ -837,7 +914,7 @@ static void set_features(struct ide *ide)
 		break;
 	case 0x66:
 	case 0xcc:
-		s->keep = s->feature[0] == 0x66;
+		u->keep = s->feature[0] == 0x66;
 		break;
 	default:
 		fail(ide, ERROR_ABRT);
@@ -855,7 +932,7 @@ static void set_multiple(struct ide *ide)
 		fail(ide, ERROR_ABRT);
 		return;
 	}
-	ide->state.multiple = n;
+	unit_state(ide)->multiple = n;
 	complete(ide);
 }
 
@@ -867,20 +944,20 @@ static void set_geometry(struct ide *ide)
 		fail(ide, ERROR_ABRT);
 		return;
 	}
-	s->track = s->count[0];
-	s->heads = (uint8_t)((s->device & DEVICE_HEAD) + 1);
+	unit_state(ide)->track = s->count[0];
+	unit_state(ide)->heads = (uint8_t)((s->device & DEVICE_HEAD) + 1);
 	complete(ide);
 }
 
 static void set_power(struct ide *ide, uint8_t mode)
 {
-	ide->state.power = mode;
+	unit_state(ide)->power = mode;
 	complete(ide);
 }
 
 static void flush(struct ide *ide)
 {
-	ide->state.power = POWER_ACTIVE;
+	unit_state(ide)->power = POWER_ACTIVE;
 	ide->state.phase = PHASE_FLUSH;
 	ide->state.alone = 0;
 	begin_job(ide);
@@ -919,7 +996,7 @@ static void dispatch(struct ide *ide, uint8_t command)
 		set_power(ide, POWER_ACTIVE);
 		break;
 	case CMD_CHECK_POWER:
-		ide->state.count[0] = ide->state.power;
+		ide->state.count[0] = unit_state(ide)->power;
 		complete(ide);
 		break;
 	case CMD_SLEEP:
@@ -941,17 +1018,17 @@ static void dispatch(struct ide *ide, uint8_t command)
 	}
 }
 
-/* One that sleeps wakes by a reset (8.50); there is no device 1 to execute anything (9.16.1). */
+/* One that sleeps wakes by a reset (8.50); one that is not there executes nothing (9.16.1). */
 static void execute(struct ide *ide, uint8_t command)
 {
-	struct ide_state *s = &ide->state;
+	struct unit_state *u = unit_state(ide);
 	const struct transfer *t = transfer_of(command);
 
-	if (s->power == POWER_SLEEPING || (s->device & DEVICE_1 && command != CMD_DIAGNOSE))
+	if (u->power == POWER_SLEEPING || (is_absent(ide) && command != CMD_DIAGNOSE))
 		return;
-	s->command = command;
-	s->error = 0;
-	s->failed = 0;
+	ide->state.command = command;
+	u->error = 0;
+	u->failed = 0;
 	set_pending(ide, false);
 	if (t)
 		begin_transfer(ide, t);
@@ -965,11 +1042,12 @@ static uint8_t status(const struct ide *ide)
 {
 	const struct ide_state *s = &ide->state;
 
-	if (s->device & DEVICE_1)
+	if (is_absent(ide))
 		return 0;
 	if (s->phase >= PHASE_RESET)
 		return STATUS_BSY;
-	return (uint8_t)(STATUS_DRDY | STATUS_DSC | (s->failed ? STATUS_ERR : 0) |
+	return (uint8_t)(STATUS_DRDY | STATUS_DSC |
+			 (s->unit[selected(ide)].failed ? STATUS_ERR : 0) |
 			 (s->phase != PHASE_IDLE ? STATUS_DRQ : 0));
 }
 
@@ -978,7 +1056,7 @@ static void block_read(struct ide *ide)
 	struct ide_state *s = &ide->state;
 
 	if (s->pos < s->fill) {
-		next_block(s, PHASE_IN);
+		next_block(ide, PHASE_IN);
 		set_pending(ide, true);
 	} else if (s->left) {
 		s->lba += s->fill / DISK_SECTOR;
@@ -986,7 +1064,7 @@ static void block_read(struct ide *ide)
 	} else {
 		s->phase = PHASE_IDLE;
 		if (s->command != CMD_IDENTIFY)
-			leave_address(s);
+			leave_address(ide);
 	}
 }
 
@@ -995,7 +1073,7 @@ static void block_written(struct ide *ide)
 	struct ide_state *s = &ide->state;
 
 	if (s->pos < s->fill) {
-		next_block(s, PHASE_OUT);
+		next_block(ide, PHASE_OUT);
 		set_pending(ide, true);
 	} else {
 		s->phase = PHASE_WRITE;
@@ -1037,7 +1115,7 @@ static uint8_t read_register(struct ide *ide, uint64_t reg)
 
 	switch (reg) {
 	case REG_ERROR:
-		return s->error;
+		return unit_state(ide)->error;
 	case REG_COUNT:
 		return s->count[high];
 	case REG_LOW:
@@ -1050,7 +1128,7 @@ static uint8_t read_register(struct ide *ide, uint64_t reg)
 		return s->device;
 	case REG_STATUS:
 		/* 7.15: reading it acknowledges the interrupt, of a device that is selected. */
-		if (!(s->device & DEVICE_1))
+		if (!is_absent(ide))
 			set_pending(ide, false);
 		return status(ide);
 	default:
@@ -1188,19 +1266,26 @@ static bool transfer_has_sense(const struct ide *ide)
 	} else if (phase == PHASE_READ && s->pos) {
 		return false;
 	}
-	return t && t->phase == phase && (!t->multiple || s->multiple) && sectors &&
-	       s->fill % DISK_SECTOR == 0 && s->fill <= BUFFER_BYTES && s->alone <= sectors &&
-	       range_fits(s->lba, (uint64_t)sectors + s->left, ide->sectors);
+	return t && t->phase == phase && (!t->multiple || s->unit[selected(ide)].multiple) &&
+	       sectors && s->fill % DISK_SECTOR == 0 && s->fill <= BUFFER_BYTES &&
+	       s->alone <= sectors &&
+	       range_fits(s->lba, (uint64_t)sectors + s->left, unit_of(ide)->sectors);
 }
 
 static bool has_sense(const struct ide *ide)
 {
 	const struct ide_state *s = &ide->state;
 
-	if (s->multiple > BUFFER_SECTORS || (s->multiple && !is_power_of_two(s->multiple)) ||
-	    !s->heads || s->heads > HEADS_USUAL || !s->track ||
-	    (s->control & CONTROL_SRST && s->phase != PHASE_RESET))
+	if (s->control & CONTROL_SRST && s->phase != PHASE_RESET)
 		return false;
+	for (unsigned int n = 0; n < IDE_UNITS; n++) {
+		const struct unit_state *u = &s->unit[n];
+
+		if (u->multiple > BUFFER_SECTORS ||
+		    (u->multiple && !is_power_of_two(u->multiple)) || !u->heads ||
+		    u->heads > HEADS_USUAL || !u->track)
+			return false;
+	}
 	switch (s->phase) {
 	case PHASE_IDLE:
 	case PHASE_RESET:
@@ -1221,47 +1306,61 @@ static int ide_loaded(struct device *dev, struct err *err)
 	if (!has_sense(ide))
 		return err_set(err, EPROTO, "%s: the saved disk is in a state that cannot be",
 			       dev->id);
-	apply_write_cache(ide);
+	for (unsigned int n = 0; n < IDE_UNITS; n++)
+		apply_write_cache(ide, n);
 	update_line(ide);
 	go_on(ide);
 	return 0;
 }
 
-static int open_disk(struct ide *ide, struct err *err)
+static int open_unit(struct ide *ide, unsigned int n, struct err *err)
+{
+	const char *serial = ide->options.serial ?: ide->dev.id;
+	struct disk_options options = ide->options.disk;
+	struct ide_unit *u = &ide->unit[n];
+	const struct disk_info *info;
+	int ret;
+
+	if (n)
+		options.path = ide->options.path1;
+	ret = disk_open(&u->disk, &options, ide->dev.machine->log, err);
+	if (ret)
+		return ret;
+	info = disk_info(u->disk);
+	if (info->block_size != DISK_SECTOR)
+		return err_set(err, EINVAL,
+			       "an IDE disk has sectors of %u bytes, and the image %s has blocks "
+			       "of %u",
+			       DISK_SECTOR, disk_path(u->disk), info->block_size);
+	u->sectors = info->size / DISK_SECTOR;
+	if (n)
+		snprintf(u->serial, sizeof(u->serial), "%.18s-1", serial);
+	else
+		snprintf(u->serial, sizeof(u->serial), "%.20s", serial);
+	return disk_queue_open(&u->queue, u->disk, ide->job.worker, err);
+}
+
+static int open_units(struct ide *ide, struct err *err)
 {
 	const char *serial = ide->options.serial;
-	const struct disk_info *info;
+	struct ide_job *j = &ide->job;
+	char name[16];
 	int ret;
 
 	if (serial && strlen(serial) > SERIAL_BYTES)
 		return err_set(err, EINVAL, "the serial '%.64s' is longer than %u bytes", serial,
 			       SERIAL_BYTES);
-	ret = disk_open(&ide->disk, &ide->options.disk, ide->dev.machine->log, err);
-	if (ret)
-		return ret;
-	info = disk_info(ide->disk);
-	if (info->block_size != DISK_SECTOR)
-		return err_set(err, EINVAL,
-			       "an IDE disk has sectors of %u bytes, and the image %s has blocks "
-			       "of %u",
-			       DISK_SECTOR, disk_path(ide->disk), info->block_size);
-	ide->sectors = info->size / DISK_SECTOR;
-	return 0;
-}
-
-static int open_job(struct ide *ide, struct err *err)
-{
-	struct ide_job *j = &ide->job;
-	char name[16];
-	int ret;
-
 	j->start.fn = on_start;
 	j->done.fn = on_done;
 	j->admission.ready = on_admitted;
 	j->rest.done = on_rest;
 	snprintf(name, sizeof(name), "%.15s", ide->dev.id);
 	ret = workers_get(ide->dev.machine->workers, name, &j->worker, err);
-	return ret ? ret : disk_queue_open(&j->queue, ide->disk, j->worker, err);
+	if (!ret)
+		ret = open_unit(ide, 0, err);
+	if (!ret && ide->options.path1)
+		ret = open_unit(ide, 1, err);
+	return ret;
 }
 
 static int ide_create(struct device *dev, struct err *err)
@@ -1269,10 +1368,7 @@ static int ide_create(struct device *dev, struct err *err)
 	struct ide *ide = to_ide(dev);
 	struct bus *ports = dev->machine->ports;
 	unsigned int n = (unsigned int)ide->options.channel;
-	int ret = open_disk(ide, err);
-
-	if (!ret)
-		ret = open_job(ide, err);
+	int ret = open_units(ide, err);
 	if (!ret)
 		ret = irq_attach(dev->machine->irqs, &ide->irq, channels[n].gsi, err);
 	if (!ret) {
@@ -1298,8 +1394,10 @@ static void ide_destroy(struct device *dev)
 	if (ide->control_mapped)
 		bus_unmap(dev->machine->ports, channels[n].control);
 	irq_detach(&ide->irq);
-	disk_queue_close(ide->job.queue);
-	disk_close(ide->disk);
+	for (unsigned int i = 0; i < IDE_UNITS; i++) {
+		disk_queue_close(ide->unit[i].queue);
+		disk_close(ide->unit[i].disk);
+	}
 }
 
 static void ide_describe(const struct device *dev, struct aml *aml)

@@ -66,11 +66,14 @@ quiet 'read again'
 
 before=$(sha256sum <image)
 linux 'read-only' '' "$DRIVER; dd if=/dev/zero of=/dev/sda bs=512 count=1 conv=fsync || echo refused;
-	dd if=/dev/sda bs=512 skip=2 count=2 of=/tmp/x && echo read" \
-	--initrd "$MODULES" --disk image,model=ide,ro=on
+	dd if=/dev/sda bs=512 skip=2 count=2 of=/tmp/x && echo read;
+	cat /sys/block/sdb/size; dd if=/dev/sdb bs=512 skip=2147483640 | busybox sha256sum" \
+	--initrd "$MODULES" --disk image,model=ide,ro=on,path1=large
 tap_same 'read-only: powered off' 0 "$status" messages console
 tap_says 'read-only: writes are refused' '^refused' console
 tap_says 'read-only: reads are not' '^read' console
+tap_says 'read-only: device 1' '^2147483648' console
+tap_same 'read-only: what is at its end' "$(tail -c 4096 large | sha256sum) " "$(sums)" console
 tap_same 'read-only: the image is as it was' "$before" "$(sha256sum <image)"
 
 "$SKEP" run --disk image,model=ide,ro=on --disk image --disk large,model=ide --print-config >console

@@ -26,6 +26,7 @@
 
 #define SECTOR  512U
 #define SECTORS 4096U /* CHS: 4 cylinders, 16 heads, 63 sectors, and 64 sectors that are left */
+#define SECOND  100U  /* of device 1, where there is one */
 #define BUFFER  128U  /* sectors that the drive has under way at once */
 #define ENOUGH  10000U
 
@@ -122,7 +123,7 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t at, int flags)
 struct bench {
 	struct rig rig;
 	struct device *dev;
-	char dir[32], image[48];
+	char dir[32], image[48], second[48];
 	uint16_t base, control;
 	unsigned int irq;
 	uint64_t random;
@@ -172,6 +173,23 @@ static struct bench *make(const char *options, uint64_t sectors)
 	return b;
 }
 
+/* With a device 1 of SECOND sectors. */
+static struct bench *make_two(void)
+{
+	struct bench *b = make(NULL, SECTORS);
+	char options[128];
+	int fd;
+
+	snprintf(b->second, sizeof(b->second), "%s/second", b->dir);
+	fd = open(b->second, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	assert_int_equal(ftruncate(fd, SECOND * SECTOR), 0);
+	close(fd);
+	snprintf(options, sizeof(options), "path=%s path1=%s", b->image, b->second);
+	b->dev = rig_device(&b->rig, "disk0", "ide", options);
+	assert_non_null(b->dev);
+	return b;
+}
+
 static void finish(struct bench *b)
 {
 	device_destroy(b->dev);
@@ -179,6 +197,8 @@ static void finish(struct bench *b)
 	assert_int_equal(rig_in8(&b->rig, CONTROL), 0xff);
 	rig_fini(&b->rig);
 	unlink(b->image);
+	if (*b->second)
+		unlink(b->second);
 	assert_int_equal(rmdir(b->dir), 0);
 	free(b);
 }
@@ -186,6 +206,12 @@ static void finish(struct bench *b)
 static int set_up(void **state)
 {
 	*state = make("", SECTORS);
+	return 0;
+}
+
+static int set_up_two(void **state)
+{
+	*state = make_two();
 	return 0;
 }
 
@@ -968,6 +994,66 @@ static void test_second_channel(void **state)
 	unlink(other);
 }
 
+/* Device 1: what it has of its own, and that only the selected one is heard. */
+static void test_two_devices(void **state)
+{
+	struct bench *b = make_two();
+	uint16_t id[256];
+	struct stat st;
+
+	(void)state;
+	put(b, DEVICE, DEV1);
+	assert_int_equal(alt(b), IDLE);
+	identify(b, id);
+	assert_text(id + 10, 10, "disk0-1");
+	assert_int_equal(id[60], SECOND);
+	put(b, COUNT, 64);
+	assert_int_equal(simple(b, SET_MULTIPLE), IDLE);
+	put(b, DEVICE, 0);
+	identify(b, id);
+	assert_text(id + 10, 10, "disk0");
+	assert_int_equal(id[60], SECTORS);
+	assert_int_equal(id[59], 0x110);
+
+	address(b, 90, 10);
+	put(b, DEVICE, LBA | DEV1);
+	writes(b, WRITE, 10, 1, 5);
+	address(b, 90, 10);
+	put(b, DEVICE, LBA | DEV1);
+	reads(b, READ, 10, 1, 5);
+	image_has(b, 90, 90);
+	address(b, 90, 10);
+	reads(b, READ, 10, 1, 90);
+
+	/* Its end is its own, and so are its error and its interrupt. */
+	address(b, 91, 10);
+	put(b, DEVICE, LBA | DEV1);
+	put(b, STATUS, READ);
+	assert_true(raised(b));
+	put(b, DEVICE, LBA);
+	assert_false(raised(b));
+	assert_int_equal(get(b, STATUS), IDLE);
+	put(b, DEVICE, LBA | DEV1);
+	assert_true(raised(b));
+	assert_int_equal(get(b, STATUS), IDLE | ERR);
+	assert_int_equal(get(b, FEATURE), IDNF);
+	assert_false(raised(b));
+	/* While one works, the other cannot be selected. */
+	address(b, 0, 1);
+	put(b, STATUS, READ);
+	put(b, DEVICE, LBA | DEV1);
+	assert_int_equal(settled(b), IDLE | DRQ);
+	assert_int_equal(get(b, DEVICE), LBA);
+	soft_reset(b);
+	put(b, DEVICE, DEV1);
+	assert_int_equal(simple(b, FLUSH), IDLE);
+	assert_int_equal(simple(b, DIAGNOSE), IDLE);
+	assert_signature(b);
+	assert_int_equal(stat(b->second, &st), 0);
+	assert_int_equal(st.st_size, SECOND * SECTOR);
+	finish(b);
+}
+
 static void test_options(void **state)
 {
 	struct bench *b = make(NULL, SECTORS);
@@ -1569,6 +1655,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define ON_A_BENCH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define ON_TWO(test)     cmocka_unit_test_setup_teardown(test, set_up_two, tear_down)
 		ON_A_BENCH(test_power_on),
 		ON_A_BENCH(test_identify),
 		cmocka_unit_test(test_identify_large),
@@ -1588,6 +1675,7 @@ int main(void)
 		ON_A_BENCH(test_power),
 		ON_A_BENCH(test_widths),
 		ON_A_BENCH(test_second_channel),
+		cmocka_unit_test(test_two_devices),
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_read_only),
 		ON_A_BENCH(test_busy),
@@ -1602,6 +1690,8 @@ int main(void)
 		ON_A_BENCH(test_save_and_load),
 		ON_A_BENCH(test_hostile_guest),
 		ON_A_BENCH(test_hostile_state),
+		ON_TWO(test_hostile_guest),
+		ON_TWO(test_hostile_state),
 		cmocka_unit_test(test_threads),
 		ON_A_BENCH(test_described),
 	};
