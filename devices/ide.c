@@ -7,15 +7,15 @@
  *
  * There is a device 0 and, with path1=, a device 1; without, device 0 answers for it as section
  * 9.16.1 has it. One works at a time, for the other cannot be selected meanwhile, so they share a
- * buffer, a worker, and the registers of address and count. Data moves by way of the drive's
- *buffer: the worker fills or empties up to 128 sectors of it at once, and the guest has it in DRQ
- *blocks of one sector, or of several by READ and WRITE MULTIPLE.
+ * buffer, a worker, and the registers of address and count. Data moves by way of that buffer: the
+ * worker fills or empties up to 128 sectors of it at once, and the guest has it in DRQ blocks of
+ * one sector, or of several by READ and WRITE MULTIPLE.
  *
  * Beside the General feature set there are the 48-bit, Power Management and write cache features,
  * and what older guests ask of a disk: addresses by cylinder, head and sector, with INITIALIZE
- * DEVICE PARAMETERS (ATA/ATAPI-5, section 8.16), and RECALIBRATE (ATA-3, section 8.20). There is no
- * DMA. A transfer that would go past the end fails as a whole, with the address of the first sector
- * that is not there. A sector that the host cannot read or write is looked for one by one, so its
+ * DEVICE PARAMETERS (ATA/ATAPI-5, section 8.16), and ATA-3's RECALIBRATE. There is no DMA. A
+ * transfer that would go past the end fails as a whole, with the address of the first sector that
+ * is not there. A sector that the host cannot read or write is looked for one by one, so its
  * address is told. An ATA disk cannot say that it is read-only: there, writes are aborted.
  *
  * Invariants. What the drive is about is a phase. In PHASE_IN and PHASE_OUT the buffer is the
