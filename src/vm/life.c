@@ -181,14 +181,16 @@ static int run_once(struct vm *vm, struct err *err)
 	ret = workers_start(vm->machine.workers, err);
 	if (ret)
 		return ret;
+	/* Before the first instruction, which may ask a clock whether it runs. */
+	if (!vm->paused)
+		vtime_resume(vm->machine.time);
 	ret = kvm_start(vm->kvm, err);
 	if (ret) {
+		vtime_pause(vm->machine.time);
 		workers_stop(vm->machine.workers);
 		return ret;
 	}
 	vm->running = true;
-	if (!vm->paused)
-		vtime_resume(vm->machine.time);
 	watch_next(vm);
 	ret = worker_run(control);
 	vm->running = false;
