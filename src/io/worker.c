@@ -649,13 +649,15 @@ static void begin_running(struct worker *w)
 	lock_drop(&w->lock);
 }
 
-/* False: a call came in that must be run first. */
-static bool cease_running(struct worker *w)
+/* False: a call came in that must be run first. @ends: so does the thread. */
+static bool cease_running(struct worker *w, bool ends)
 {
 	bool idle;
 
 	lock_take(&w->lock);
 	idle = !w->calls;
+	if (idle && ends && w->engine->leave)
+		w->engine->leave(w);
 	if (idle)
 		atomic_store(&w->running, false);
 	lock_drop(&w->lock);
@@ -673,7 +675,7 @@ static void turn_until_stopped(struct worker *w)
 	}
 }
 
-static void loop(struct worker *w)
+static void loop(struct worker *w, bool ends)
 {
 	if (w->engine->run)
 		w->engine->run(w);
@@ -682,7 +684,7 @@ static void loop(struct worker *w)
 	for (;;) {
 		run_deferrals(w);
 		w->engine->detach(w);
-		if (cease_running(w))
+		if (cease_running(w, ends))
 			break;
 		run_posts(w);
 	}
@@ -697,7 +699,7 @@ int worker_run(struct worker *w)
 	if (rc)
 		return rc;
 	begin_running(w);
-	loop(w);
+	loop(w, false);
 	atomic_store(&w->stop, false);
 	return 0;
 }
@@ -721,7 +723,7 @@ static void *run_thread(void *arg)
 	}
 	begin_running(w);
 	sem_post(&s->done); /* @s is gone from here on */
-	loop(w);
+	loop(w, true);
 	return NULL;
 }
 

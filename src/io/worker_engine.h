@@ -76,6 +76,8 @@ struct worker_engine {
 	int (*attach)(struct worker *w, struct err *err);
 	/* Takes everything back from the kernel: it is ready, or queued again. */
 	void (*detach)(struct worker *w);
+	/* The thread ends; detached. NULL: that makes no difference. */
+	void (*leave)(struct worker *w);
 	/* Starts what is queued, waits for a result, wake() or @deadline (engine->now's). */
 	void (*turn)(struct worker *w, uint64_t deadline);
 	/* Any thread: ends a turn that waits, or the next one. */

@@ -173,7 +173,7 @@ static int restrict_ring(struct io_uring *ring)
 		IORING_OP_FSYNC,      IORING_OP_FALLOCATE,    IORING_OP_POLL_ADD,
 		IORING_OP_ACCEPT,     IORING_OP_ASYNC_CANCEL,
 	};
-	struct io_uring_restriction allow[ARRAY_SIZE(ops) + 2] = {0}, *r = allow;
+	struct io_uring_restriction allow[ARRAY_SIZE(ops) + 3] = {0}, *r = allow;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(ops); i++, r++) {
 		r->opcode = IORING_RESTRICTION_SQE_OP;
@@ -182,17 +182,23 @@ static int restrict_ring(struct io_uring *ring)
 	r->opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
 	r++->sqe_flags = IOSQE_FIXED_FILE;
 	r->opcode = IORING_RESTRICTION_REGISTER_OP;
-	r->register_op = IORING_REGISTER_FILES_UPDATE;
+	r++->register_op = IORING_REGISTER_FILES_UPDATE;
+	r->opcode = IORING_RESTRICTION_REGISTER_OP;
+	r->register_op = IORING_UNREGISTER_FILES;
 	/* liburing 2.3 declares io_uring_register_restrictions() and enable_rings(), but its shared
 	 * library does not export them. */
 	return io_uring_register((unsigned int)ring->ring_fd, IORING_REGISTER_RESTRICTIONS, allow,
 				 ARRAY_SIZE(allow));
 }
 
+/* A ring gives its files back some time after it was closed, unless they were taken from it: a
+ * tap, or an image that is locked, would be in use until then. */
 static void close_ring(struct uring *u)
 {
 	if (!u->open)
 		return;
+	if (!u->enabled || u->owner == gettid())
+		io_uring_unregister_files(&u->ring);
 	io_uring_queue_exit(&u->ring);
 	u->open = false;
 	u->enabled = false;
@@ -593,6 +599,12 @@ static void uring_detach(struct worker *w)
 	u->withdrawing = false;
 }
 
+/* No other thread could go on with the ring. */
+static void uring_leave(struct worker *w)
+{
+	close_ring(uring_of(w));
+}
+
 static void uring_wake(struct worker *w)
 {
 	struct uring *u = uring_of(w);
@@ -709,6 +721,7 @@ int worker_uring_create(struct worker **w, const char *name, struct err *err)
 		.destroy = uring_destroy,
 		.attach = uring_attach,
 		.detach = uring_detach,
+		.leave = uring_leave,
 		.turn = uring_turn,
 		.wake = uring_wake,
 		.set_file = uring_set_file,

@@ -1282,6 +1282,27 @@ static void test_files_across_threads(struct worker *w)
 	close(c.fd);
 }
 
+/* A file whose worker has stopped is nobody's any more when it is closed: its lock is free. */
+static void test_files_given_back(struct worker *w)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	char path[] = "worker.XXXXXX";
+	struct err err = {0};
+
+	close(mkostemp(path, O_CLOEXEC));
+	for (unsigned int i = 0; i < 20; i++) {
+		int fd = open(path, O_RDWR | O_CLOEXEC), slot;
+
+		assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+		slot = add(w, fd);
+		assert_int_equal(worker_start(w, &err), 0);
+		worker_stop(w);
+		worker_remove_file(w, slot);
+		close(fd);
+	}
+	unlink(path);
+}
+
 struct ticker {
 	struct device dev; /* first */
 	struct timer timer;
@@ -1527,6 +1548,7 @@ int main(void)
 		ON_HOST(test_stop_and_restart),
 		ON_HOST(test_own_thread),
 		ON_HOST(test_files_across_threads),
+		ON_HOST(test_files_given_back),
 		ON_HOST(test_vtime),
 		ON_HOST(test_idle),
 		ON(on_uring, test_restrictions),
