@@ -7,7 +7,7 @@
 directory=$1
 export SKEP="$1/skep" KERNEL="$1/vmlinuz" GENERIC="$1/vmlinuz.generic" INITRD="$1/initrd"
 export EXTRA="$1/initrd.extra" MODULES="$1/initrd.modules" VERIFY="$1/verify" TRAFFIC="$1/traffic"
-export PASST="$1/passt"
+export PACKED="$1/packed" PASST="$1/passt"
 # shellcheck source=tests/system/tap.sh
 . "$1/suite/tap.sh"
 log=$1/log

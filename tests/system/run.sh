@@ -78,6 +78,11 @@ for load in verify traffic; do
 	modules+=("modules/$load=$stage/$load")
 done
 "$tools/mkinitramfs" --only "$stage/initrd.modules" "modules/load=$stage/load" "${modules[@]}"
+if [[ -z $only || $only == protocols ]]; then
+	apt_need 'a kernel is packed in each way that there is' gzip lz4 lzop xz-utils zstd bzip2
+	mkdir "$stage/packed"
+	"$here/recompress.sh" "$KERNEL" "$stage/packed"
+fi
 
 if [[ -n $inside ]]; then
 	cd "$stage"
