@@ -145,6 +145,14 @@ int boot_examine(const struct boot_request *req, struct boot_info *info, struct 
 /* Number @n of the protocols there are, with usable and why left out; false past the last. */
 bool boot_protocol(unsigned int n, struct boot_protocol_info *info);
 
+/* Number @n of the ways in which kernels are packed; false past the last. */
+struct boot_unpacker {
+	const char *kind;    /* "xz" */
+	const char *package; /* Debian's, which has its library; NULL: none is needed */
+	bool there;          /* this host can unpack it */
+};
+bool boot_unpacker(unsigned int n, struct boot_unpacker *u);
+
 #define BOOT_PIECES_MAX 128
 
 /* What lies where, in ascending order; pieces never overlap and lie wholly in RAM. */

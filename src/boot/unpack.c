@@ -406,6 +406,23 @@ static const struct kind *recognise(const uint8_t *head, size_t len)
 	return NULL;
 }
 
+bool boot_unpacker(unsigned int n, struct boot_unpacker *u)
+{
+	void *library;
+
+	if (n >= ARRAY_SIZE(kinds))
+		return false;
+	library = kinds[n].library ? dlopen(kinds[n].library, RTLD_LAZY | RTLD_LOCAL) : NULL;
+	*u = (struct boot_unpacker){
+		.kind = kinds[n].name,
+		.package = kinds[n].package,
+		.there = !kinds[n].library || library,
+	};
+	if (library)
+		dlclose(library);
+	return true;
+}
+
 static int unknown_kind(struct err *err)
 {
 	return err_set(err, ENOTSUP, "the payload is compressed in a way that skep does not know");

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli_priv.h"
+#include "skep/boot.h"
 #include "skep/err.h"
 #include "skep/kvm.h"
 #include "skep/worker.h"
@@ -76,6 +77,31 @@ static void examine_huge_pages(void)
 		print_fact("ok", "transparent huge pages", line, NULL);
 }
 
+/* Adds a word that is not there yet. */
+static void add_word(char *list, size_t room, const char *word)
+{
+	const size_t at = strlen(list);
+
+	if (!strstr(list, word))
+		snprintf(list + at, room - at, "%s%s", at ? " " : "", word);
+}
+
+/* A kernel that the host cannot unpack does it itself, each time. */
+static void examine_unpackers(void)
+{
+	char there[80] = "", missing[120] = "", cure[160];
+	struct boot_unpacker u;
+
+	for (unsigned int n = 0; boot_unpacker(n, &u); n++)
+		if (u.there && u.package)
+			add_word(there, sizeof(there), u.kind);
+		else if (!u.there)
+			add_word(missing, sizeof(missing), u.package);
+	snprintf(cure, sizeof(cure), "others unpack themselves: install %s", missing);
+	print_fact(missing[0] ? "note" : "ok", "kernels are unpacked from", there,
+		   missing[0] ? cure : NULL);
+}
+
 static void examine_host(void)
 {
 	struct utsname u;
@@ -108,6 +134,7 @@ int cmd_doctor(int argc, char **argv)
 	good = examine_kvm();
 	examine_io();
 	examine_huge_pages();
+	examine_unpackers();
 	printf("\n%s\n", !good                ? "This host cannot run guests."
 			 : kvm_runs_kernels() ? "This host can run guests."
 					      : "This host can run small payload guests only.");

@@ -26,13 +26,12 @@ static void collect_images(struct result *r, const struct vm *vm)
 	}
 }
 
-void result_collect(struct result *r, const struct vm *vm, bool hash)
+void result_collect(struct result *r, const struct vm *vm)
 {
 	vm_report(vm, &r->report);
 	r->exit_count = vm_exit_counts(vm, r->exits, KVM_EXIT_COUNTS_MAX);
 	r->port_count = vm_port_counts(vm, r->ports, KVM_PORT_COUNTS_MAX);
-	if (hash)
-		collect_images(r, vm);
+	collect_images(r, vm);
 }
 
 /* Microseconds since the command began. */

@@ -35,9 +35,9 @@ struct result {
 	size_t port_count;
 };
 
-/* Takes the figures of a machine that has ended, before it is taken apart. @hash: its images', too,
- * which takes as long as reading them. */
-void result_collect(struct result *r, const struct vm *vm, bool hash);
+/* Takes the figures of a machine that has ended, before it is taken apart, and the hashes of its
+ * images, for as long as reading them takes. */
+void result_collect(struct result *r, const struct vm *vm);
 
 /* Before the guest runs, so that a place that cannot be written is told at once. NULL is "none". */
 int result_open(FILE **to, const char *path, struct err *err);

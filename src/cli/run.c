@@ -352,7 +352,8 @@ static int run_machine(struct run *run, struct result *result, struct err *err)
 	if (!ret) {
 		result->ran = true;
 		result->status = ending_status(&result->ending);
-		result_collect(result, vm, run->result != NULL);
+		if (run->result)
+			result_collect(result, vm);
 		if (run->dump_state)
 			vm_dump_state(vm, stderr);
 		vm_last_screen(vm, screen);
