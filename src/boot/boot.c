@@ -18,8 +18,9 @@
 
 /* In the order in which they are tried: what says most of itself first. */
 static const struct protocol *const protocols[] = {
-	&linux_protocol,     &linux32_protocol, &linux64_protocol, &multiboot2_protocol,
-	&multiboot_protocol, &pvh_protocol,     &elf_protocol,     &flat_protocol,
+	&linux_protocol,      &linux32_protocol,    &linux64_protocol,
+	&multiboot2_protocol, &multiboot_protocol,  &pvh_protocol,
+	&elf_protocol,        &bootsector_protocol, &flat_protocol,
 };
 
 _Static_assert(ARRAY_SIZE(protocols) <= BOOT_PROTOCOLS_MAX, "a boot_info has room for all");

@@ -42,7 +42,7 @@ static const struct magic formats[] = {
 	{56, 4, "ARM\x64", "a Linux kernel for arm64", "skep runs x86-64 guests only"},
 	{257, 5, "ustar", "a tar archive", UNPACK_ADVICE},
 	{0, 2, "MZ", "a DOS or EFI program", "give the kernel itself, not its boot loader"},
-	{510, 2, "\x55\xaa", "a boot sector or disk image", "give the kernel file that is on it"},
+	{510, 2, "\x55\xaa", FORMAT_BOOT_SECTOR, NULL},
 };
 
 static bool all_zero(const uint8_t *head, size_t len)

@@ -43,6 +43,7 @@ struct boot_image *image_unpacked_memory(const struct boot_image *from, void *da
  * What a file that starts with @head is, in words with an article, and in *@advice what a person
  * who gave it as a kernel may do instead; NULL when nothing comes to mind.
  */
+#define FORMAT_BOOT_SECTOR "a boot sector or disk image"
 const char *format_guess(const uint8_t *head, size_t len, const char **advice);
 
 /* How data that starts with the @len bytes at @head is compressed; NULL when that is not known. */

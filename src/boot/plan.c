@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "skep/bios.h"
 #include "skep/bits.h"
 #include "skep/e820.h"
 #include "skep/err.h"
@@ -53,13 +54,13 @@ static int not_ram(const struct plan *plan, const char *name, uint64_t gpa, uint
 		       (unsigned long long)len);
 }
 
-static int add(struct plan *plan, const char *name, uint64_t gpa, uint64_t len,
+/* Of memory that is @type. */
+static int add(struct plan *plan, const char *name, uint64_t gpa, uint64_t len, enum e820_type type,
 	       struct plan_piece **piece, struct err *err)
 {
 	unsigned int at = plan->count;
 
-	if (!range_fits(gpa, len, UINT64_C(1) << 52) ||
-	    !e820_is(plan->req->memory, gpa, len, E820_RAM))
+	if (!range_fits(gpa, len, UINT64_C(1) << 52) || !e820_is(plan->req->memory, gpa, len, type))
 		return not_ram(plan, name, gpa, len, err);
 	for (unsigned int i = 0; i < plan->count; i++) {
 		const struct plan_piece *p = &plan->pieces[i];
@@ -86,7 +87,7 @@ int plan_room(struct plan *plan, const char *name, uint64_t gpa, uint64_t len, s
 {
 	struct plan_piece *piece;
 
-	return len ? add(plan, name, gpa, len, &piece, err) : 0;
+	return len ? add(plan, name, gpa, len, E820_RAM, &piece, err) : 0;
 }
 
 int plan_file(struct plan *plan, const char *name, uint64_t gpa, uint64_t len,
@@ -98,7 +99,7 @@ int plan_file(struct plan *plan, const char *name, uint64_t gpa, uint64_t len,
 	bug_on(filled > len || !range_fits(offset, filled, boot_image_size(img)));
 	if (!len)
 		return 0;
-	ret = add(plan, name, gpa, len, &piece, err);
+	ret = add(plan, name, gpa, len, E820_RAM, &piece, err);
 	if (ret)
 		return ret;
 	piece->img = img;
@@ -108,8 +109,8 @@ int plan_file(struct plan *plan, const char *name, uint64_t gpa, uint64_t len,
 	return 0;
 }
 
-int plan_bytes(struct plan *plan, const char *name, uint64_t gpa, const void *bytes, uint64_t len,
-	       struct err *err)
+static int add_bytes(struct plan *plan, const char *name, uint64_t gpa, const void *bytes,
+		     uint64_t len, enum e820_type type, struct err *err)
 {
 	struct plan_piece *piece;
 	void *copy;
@@ -121,7 +122,7 @@ int plan_bytes(struct plan *plan, const char *name, uint64_t gpa, const void *by
 	if (!copy)
 		return err_sys(err, ENOMEM, "%s: %s", image_label(plan->req->kernel), name);
 	memcpy(copy, bytes, len);
-	ret = add(plan, name, gpa, len, &piece, err);
+	ret = add(plan, name, gpa, len, type, &piece, err);
 	if (ret) {
 		free(copy);
 		return ret;
@@ -129,6 +130,19 @@ int plan_bytes(struct plan *plan, const char *name, uint64_t gpa, const void *by
 	piece->bytes = copy;
 	piece->filled = len;
 	return 0;
+}
+
+int plan_bytes(struct plan *plan, const char *name, uint64_t gpa, const void *bytes, uint64_t len,
+	       struct err *err)
+{
+	return add_bytes(plan, name, gpa, bytes, len, E820_RAM, err);
+}
+
+int plan_bios(struct plan *plan, const char *name, uint64_t gpa, const void *bytes, uint64_t len,
+	      struct err *err)
+{
+	bug_on(gpa < BIOS_AREA || !range_fits(gpa - BIOS_AREA, len, BIOS_AREA_LEN));
+	return add_bytes(plan, name, gpa, bytes, len, E820_RESERVED, err);
 }
 
 /* The piece that is in the way of [at, at + len), the highest or the lowest such. */
@@ -260,7 +274,7 @@ int plan_stack(struct plan *plan, struct err *err)
 		.len = BOOT_INFO_GPA - PAGE_TABLES_END,
 		.align = PAGE,
 	};
-	uint64_t gpa;
+	uint64_t gpa = 0;
 	int ret = plan_find(plan, &want, &gpa, err);
 
 	if (ret)

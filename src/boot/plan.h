@@ -52,7 +52,7 @@ struct plan {
 };
 
 /*
- * The three kinds of pieces. -ENOMEM outside RAM, -EEXIST where another piece is, -E2BIG for more
+ * The kinds of pieces. -ENOMEM outside RAM, -EEXIST where another piece is, -E2BIG for more
  * pieces than there can be; the sentence names the piece. A piece of no length is not added.
  */
 int plan_room(struct plan *plan, const char *name, uint64_t gpa, uint64_t len, struct err *err);
@@ -62,6 +62,10 @@ int plan_file(struct plan *plan, const char *name, uint64_t gpa, uint64_t len,
 /* A copy of these @len bytes. */
 int plan_bytes(struct plan *plan, const char *name, uint64_t gpa, const void *bytes, uint64_t len,
 	       struct err *err);
+
+/* The same in the area of a BIOS (bios.h), which the map does not call RAM but reserved. */
+int plan_bios(struct plan *plan, const char *name, uint64_t gpa, const void *bytes, uint64_t len,
+	      struct err *err);
 
 /*
  * Finds @len bytes of RAM in [lo, hi) that no piece has, at a multiple of @align (a power of two):

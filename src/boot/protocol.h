@@ -59,6 +59,7 @@ extern const struct protocol linux32_protocol;
 extern const struct protocol multiboot2_protocol;
 extern const struct protocol multiboot_protocol;
 extern const struct protocol elf_protocol;
+extern const struct protocol bootsector_protocol;
 extern const struct protocol flat_protocol;
 extern const struct protocol pvh_protocol;
 

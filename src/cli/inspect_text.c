@@ -36,12 +36,9 @@ static const char *entry_mark(const struct boot_piece *p, uint64_t entry)
  */
 static void draw_entry(const struct e820_entry *e, const struct boot_layout *l)
 {
+	const char *rest = e->type == E820_RAM ? "" : e820_type_name(e->type);
 	uint64_t top = e->gpa + e->len;
 
-	if (e->type != E820_RAM) {
-		draw_row(e820_type_name(e->type), e->gpa, e->len, "");
-		return;
-	}
 	for (unsigned int i = l->count; i--;) {
 		const struct boot_piece *p = &l->pieces[i];
 		const uint64_t end = align_up(p->gpa + p->len, KIB(4));
@@ -49,12 +46,12 @@ static void draw_entry(const struct e820_entry *e, const struct boot_layout *l)
 		if (!ranges_overlap(p->gpa, p->len, e->gpa, e->len))
 			continue;
 		if (end < top)
-			draw_row("", end, top - end, "");
+			draw_row(rest, end, top - end, "");
 		draw_row(p->name, p->gpa, p->len, entry_mark(p, l->entry));
 		top = p->gpa;
 	}
 	if (top > e->gpa)
-		draw_row("", e->gpa, top - e->gpa, "");
+		draw_row(rest, e->gpa, top - e->gpa, "");
 }
 
 static void draw_map(const struct e820 *map, const struct boot_layout *l)

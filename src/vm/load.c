@@ -3,6 +3,7 @@
  * What a firmware would leave in memory, and the kernel.
  */
 #include "skep/acpi.h"
+#include "skep/bios.h"
 #include "skep/boot.h"
 #include "skep/bus.h"
 #include "skep/cpu.h"
@@ -23,7 +24,8 @@
 /* The tables share what E820 keeps for the firmware. */
 _Static_assert(ACPI_AREA >= E820_LOW_RAM_END && ACPI_AREA + ACPI_AREA_LEN <= MPTABLE_AREA &&
 		       MPTABLE_AREA + MPTABLE_AREA_LEN <= SMBIOS_AREA &&
-		       SMBIOS_AREA + SMBIOS_AREA_LEN <= E820_HIGH_RAM_BASE,
+		       SMBIOS_AREA + SMBIOS_AREA_LEN <= BIOS_AREA &&
+		       BIOS_AREA + BIOS_AREA_LEN <= E820_HIGH_RAM_BASE,
 	       "no two tables overlap");
 
 /* A machine without ACPI's fixed hardware has no ACPI: its kernel must do with the MP table. */
