@@ -62,7 +62,8 @@ enum boot_mode {
 
 /* How an ELF file that does not say is told of the machine. */
 enum boot_handoff {
-	BOOT_HANDOFF_PARAMS, /* Linux's boot_params */
+	BOOT_HANDOFF_MULTIBOOT, /* as Multiboot 1 has it */
+	BOOT_HANDOFF_PARAMS,    /* Linux's boot_params */
 	BOOT_HANDOFF_NONE,
 };
 

@@ -52,8 +52,8 @@ const struct option boot_option_table[] = {
 	{.name = "handoff",
 	 .type = OPTION_CHOICE,
 	 .offset = offsetof(struct boot_options, handoff),
-	 .choices = "boot_params|none",
-	 .fallback = "boot_params",
+	 .choices = "multiboot|boot_params|none",
+	 .fallback = "multiboot",
 	 .help = "elf: the structure in which the kernel is told of the machine"},
 	{.name = "kaslr",
 	 .type = OPTION_CHOICE,
@@ -257,6 +257,23 @@ static void show_plan(const struct plan *plan, const struct protocol *protocol,
 	}
 }
 
+/* An option that would have no effect is a mistake. */
+static int check_options(const struct plan *plan, const struct protocol *p, struct err *err)
+{
+	const struct boot_options *o = plan->options;
+	const bool elf = p == &elf_protocol, flat = p == &flat_protocol;
+	const char *key = o->at && !elf && !flat ? "at"
+			  : o->mode && !flat     ? "mode"
+			  : o->handoff && !elf   ? "handoff"
+						 : NULL;
+
+	if (!key)
+		return 0;
+	return err_set(err, EINVAL,
+		       "the boot protocol '%s', by which %s is booted, has no %s=", p->name,
+		       image_label(plan->req->kernel), key);
+}
+
 static int plan_by(const struct protocol *protocol, const struct kernel *k, struct gmem *mem,
 		   struct cpu_entry *entry, struct boot_layout *layout, struct err *err)
 {
@@ -269,7 +286,9 @@ static int plan_by(const struct protocol *protocol, const struct kernel *k, stru
 	plan->req = k->req;
 	plan->options = k->req->options ? k->req->options : &none;
 	plan->kernel = k;
-	ret = protocol->plan(plan, err);
+	ret = check_options(plan, protocol, err);
+	if (!ret)
+		ret = protocol->plan(plan, err);
 	if (!ret && mem) {
 		ret = plan_load(plan, mem, err);
 		*entry = plan->entry;

@@ -10,6 +10,7 @@
 #include "handoff.h"
 #include "image.h"
 #include "linux.h"
+#include "multiboot_common.h"
 
 #define PAGE KIB(4)
 
@@ -75,6 +76,14 @@ static int hand_params(struct plan *plan, enum cpu_mode mode, struct err *err)
 	return ret ? ret : linux_params(plan, &bz, &place, mode, err);
 }
 
+/* As version 1 has it, but for the mode of a 64-bit kernel. */
+static int hand_multiboot(struct plan *plan, enum cpu_mode mode, struct err *err)
+{
+	int ret = plan_segments(plan, mode, err);
+
+	return ret ? ret : multiboot_inform(plan, err);
+}
+
 static int hand_nothing(struct plan *plan, enum cpu_mode mode, struct err *err)
 {
 	const struct boot_request *req = plan->req;
@@ -91,6 +100,9 @@ int handoff_plan(struct plan *plan, enum cpu_mode mode, struct err *err)
 	int ret = -EINVAL;
 
 	switch (plan->options->handoff) {
+	case BOOT_HANDOFF_MULTIBOOT:
+		ret = hand_multiboot(plan, mode, err);
+		break;
 	case BOOT_HANDOFF_PARAMS:
 		ret = hand_params(plan, mode, err);
 		break;

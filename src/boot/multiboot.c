@@ -229,6 +229,17 @@ static void fill(const struct plan *plan, const struct multiboot_load *load, con
 	multiboot_poke(b, b->gpa, &info, sizeof(info));
 }
 
+int multiboot_inform(struct plan *plan, struct err *err)
+{
+	struct multiboot_load load;
+	int ret = multiboot_load_modules(plan, &load, err);
+
+	if (!ret)
+		ret = multiboot_hand_over(plan, LOADER_MAGIC, &load, fill, NULL, err);
+	multiboot_load_free(&load);
+	return ret;
+}
+
 static bool recognises(const struct kernel *k, const char **why)
 {
 	return multiboot_recognises(k, MULTIBOOT_1, why);

@@ -481,17 +481,31 @@ static uint32_t memory_from(const struct e820 *map, uint64_t from)
 	return 0;
 }
 
-int multiboot_load(struct plan *plan, const struct multiboot_image *im, struct multiboot_load *load,
-		   struct err *err)
+static void begin_load(const struct boot_request *req, struct multiboot_load *load)
 {
-	const struct boot_request *req = plan->req;
-	int ret;
-
 	*load = (struct multiboot_load){
 		.cmdline = req->cmdline ? req->cmdline : "",
 		.mem_lower = MIN(memory_from(req->memory, 0), UINT32_C(640)),
 		.mem_upper = memory_from(req->memory, MIB(1)),
 	};
+}
+
+int multiboot_load_modules(struct plan *plan, struct multiboot_load *load, struct err *err)
+{
+	begin_load(plan->req, load);
+	/* Everything up to the end of the kernel is taken for it. */
+	for (unsigned int i = 0; i < plan->count; i++)
+		if (plan->pieces[i].gpa < GMEM_HOLE_START)
+			load->end = plan->pieces[i].gpa + plan->pieces[i].len;
+	return load_modules(plan, load, err);
+}
+
+int multiboot_load(struct plan *plan, const struct multiboot_image *im, struct multiboot_load *load,
+		   struct err *err)
+{
+	int ret;
+
+	begin_load(plan->req, load);
 	ret = load_image(plan, im, &load->base, err);
 	load->end = load->base + (im->hi - im->lo);
 	if (!ret && !im->by_header)

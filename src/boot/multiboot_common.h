@@ -88,6 +88,8 @@ struct multiboot_load {
 };
 int multiboot_load(struct plan *plan, const struct multiboot_image *im, struct multiboot_load *load,
 		   struct err *err);
+/* The modules alone, for a kernel without a header that is in the plan already. */
+int multiboot_load_modules(struct plan *plan, struct multiboot_load *load, struct err *err);
 void multiboot_load_free(struct multiboot_load *load);
 
 #define MULTIBOOT_LOADER_NAME "skep " SKEP_VERSION
@@ -120,5 +122,8 @@ typedef void multiboot_fill_fn(const struct plan *plan, const struct multiboot_l
 			       const void *header, struct multiboot_block *b);
 int multiboot_hand_over(struct plan *plan, uint32_t magic, const struct multiboot_load *load,
 			multiboot_fill_fn *fill, const void *header, struct err *err);
+
+/* Loads the modules and hands them over as Multiboot 1 does, to a kernel without a header. */
+int multiboot_inform(struct plan *plan, struct err *err);
 
 #endif

@@ -165,7 +165,7 @@ static int plan_elf(struct plan *plan, struct err *err)
 	const struct kernel *k = plan->kernel;
 	const enum cpu_mode mode = k->elf.is_64 ? CPU_LONG64 : CPU_PROT32;
 	struct elf elf = k->elf;
-	bool high;
+	bool high = false;
 	int ret;
 
 	if (k->elf_ret) {
@@ -203,18 +203,16 @@ static void describe(const struct kernel *k, struct boot_info *info)
 	const struct elf_segment *s;
 	struct elf elf = k->elf;
 	unsigned int n = 0;
-	uint64_t gpa;
+	uint64_t gpa = 0;
 
 	if (k->elf_ret)
 		return;
-	boot_fact(info, "class", "ELF%s%s", elf.is_64 ? "64" : "32",
-		  elf.relocatable ? ", position-independent" : "");
 	if (!place(&elf, k->req->options ? k->req->options->at : 0))
 		return;
 	s = find_entry(&elf, &gpa);
-	boot_fact(info, "entry", "0x%llx%s", (unsigned long long)elf.entry,
+	boot_fact(info, "e_entry", "0x%llx%s", (unsigned long long)elf.entry,
 		  !s                 ? ", in nothing that is loaded"
-		  : gpa != elf.entry ? ", linked high: entered with paging on"
+		  : gpa != elf.entry ? ", linked high"
 				     : "");
 	for (unsigned int i = 0; i < elf.segment_count; i++)
 		if (is_loaded(&elf.segments[i]))

@@ -166,6 +166,14 @@ static void test_refusals(void **state)
 	assert_int_equal(boot_plan(&r.req, &r.layout, &r.err), -EINVAL);
 	assert_says(&r, "is a boot sector and would not hear of the module");
 	r.req.module_count = 0;
+	r.options.at = 0x7c00;
+	assert_int_equal(boot_plan(&r.req, &r.layout, &r.err), -EINVAL);
+	assert_says(&r, "has no at=");
+	r.options.at = 0;
+	r.options.mode = BOOT_REAL16;
+	assert_int_equal(boot_plan(&r.req, &r.layout, &r.err), -EINVAL);
+	assert_says(&r, "has no mode=");
+	r.options.mode = 0;
 	/* Without RAM at 7C00h, or anything that could be its BIOS. */
 	assert_int_equal(e820_set(&r.map, 0x7000, 0x1000, E820_RESERVED, NULL), 0);
 	assert_int_equal(load(&r), -ENOMEM);

@@ -175,6 +175,10 @@ static void test_refusals(void **state)
 	assert_int_equal(e820_set(&r.map, GIB(4), MIB(1), E820_RAM, NULL), 0);
 	assert_int_equal(load(&r, GIB(4), BOOT_LONG64), -EINVAL);
 	assert_says(&r, "cannot be entered at 0x100000000, which is not below 4 GiB");
+	r.options.handoff = BOOT_HANDOFF_NONE;
+	assert_int_equal(load(&r, 0x7c00, BOOT_PROT32), -EINVAL);
+	assert_says(&r, "protocol 'flat', by which kernel 'flat' is booted, has no handoff=");
+	r.options.handoff = 0;
 	module.img = r.kernel;
 	r.req.modules = &module;
 	r.req.module_count = 1;
@@ -192,7 +196,6 @@ static void test_by_name_only(void **state)
 	(void)state;
 	begin(&r, 1000);
 	r.options.protocol = NULL;
-	r.options.at = 0x7c00;
 	assert_int_equal(boot_examine(&r.req, &info, &r.err), -ENOEXEC);
 	assert_null(info.chosen);
 	for (unsigned int i = 0; i < info.protocol_count; i++)

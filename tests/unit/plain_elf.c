@@ -537,6 +537,56 @@ static void test_params(void **state)
 	end(&r);
 }
 
+/* Multiboot 1, 3.3, by the default. */
+static void test_multiboot(void **state)
+{
+	static const struct segment s[SEGMENTS] = {
+		{.vaddr = 0xffffffff80200000, .paddr = 0x200000, .filesz = 100, .memsz = 0x1001},
+	};
+	struct boot_module module = {.cmdline = "its own"};
+	uint64_t info, mods, map;
+	struct rig r;
+
+	(void)state;
+	begin(&r, MIB(8));
+	make(&r, true, 0xffffffff80200000, s);
+	memset(&r.options, 0, sizeof(r.options));
+	r.req.cmdline = "one two";
+	assert_int_equal(boot_open_memory(&r.initrd, "module", "m", "abcd", 4, NULL), 0);
+	module.img = r.initrd;
+	r.initrds[0] = r.initrd;
+	r.req.initrds = r.initrds;
+	r.req.initrd_count = 1;
+	r.req.modules = &module;
+	r.req.module_count = 1;
+	assert_int_equal(load(&r), 0);
+	assert_sound(&r);
+	assert_mapped(&r, s, 0);
+	info = r.entry.rbx;
+	assert_int_equal(r.entry.rax, 0x2badb002);
+	assert_int_equal(r.entry.rsi, 0);
+	assert_int_equal(guest_value(&r, info, 4), 0x1 | 0x4 | 0x8 | 0x40 | 0x200);
+	assert_int_equal(guest_value(&r, info + 8, 4), MIB(7) / 1024);
+	assert_string_equal(gmem_hva(r.mem, guest_value(&r, info + 16, 4), 8), "one two");
+	assert_int_equal(guest_value(&r, info + 20, 4), 2);
+	mods = guest_value(&r, info + 24, 4);
+	for (unsigned int i = 0; i < 2; i++) {
+		const uint64_t at = guest_value(&r, mods + 16UL * i, 4);
+
+		assert_int_equal(at & 4095, 0);
+		assert_int_equal(guest_value(&r, mods + 16UL * i + 4, 4), at + 4);
+		assert_memory_equal(gmem_hva(r.mem, at, 4), "abcd", 4);
+	}
+	assert_string_equal(gmem_hva(r.mem, guest_value(&r, mods + 24, 4), 8), "its own");
+	assert_int_equal(guest_value(&r, info + 44, 4), r.map.count * 24);
+	map = guest_value(&r, info + 48, 4);
+	for (unsigned int i = 0; i < r.map.count; i++) {
+		assert_int_equal(guest_value(&r, map + 24UL * i, 4), 20);
+		assert_int_equal(guest_value(&r, map + 24UL * i + 4, 8), r.map.entries[i].gpa);
+	}
+	end(&r);
+}
+
 static void test_unheard(void **state)
 {
 	static const struct segment s[SEGMENTS] = {
@@ -734,9 +784,8 @@ static void test_examine(void **state)
 	assert_string_equal(info.chosen, "elf");
 	for (unsigned int i = 0; i < info.fact_count; i++) {
 		seen |= !strcmp(info.facts[i].label, "segments");
-		if (!strcmp(info.facts[i].label, "entry"))
-			assert_string_equal(info.facts[i].text,
-					    "0xc0100004, linked high: entered with paging on");
+		if (!strcmp(info.facts[i].label, "e_entry"))
+			assert_string_equal(info.facts[i].text, "0xc0100004, linked high");
 		if (!strcmp(info.facts[i].label, "segments"))
 			assert_string_equal(info.facts[i].text,
 					    "rw- 0x5000 bytes, 0x1000 in the file, at 0x100000, "
@@ -752,9 +801,9 @@ int main(void)
 		cmocka_unit_test(test_flat32),     cmocka_unit_test(test_flat64),
 		cmocka_unit_test(test_low),        cmocka_unit_test(test_linked_high),
 		cmocka_unit_test(test_own_paging), cmocka_unit_test(test_headers),
-		cmocka_unit_test(test_params),     cmocka_unit_test(test_unheard),
-		cmocka_unit_test(test_refusals),   cmocka_unit_test(test_mutations),
-		cmocka_unit_test(test_examine),
+		cmocka_unit_test(test_params),     cmocka_unit_test(test_multiboot),
+		cmocka_unit_test(test_unheard),    cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_mutations),  cmocka_unit_test(test_examine),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,7 @@
  *
  * Built several times: for 32 and 64 bits, linked where it is loaded and, with PHYSICAL, elsewhere.
  * FLAT is a build that skep knows nothing of but its address. Command line: probe=0x1234, first. An
- * initrd is an ELF file.
+ * initrd is an ELF file, and so is a module, whose command line is "two".
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,6 +25,14 @@
 #define PARAMS_INITRD_SIZE  0x21c
 #define PARAMS_CMDLINE      0x228
 #define PARAMS_E820         0x2d0
+
+/* Multiboot Specification 0.6.96, 3.2 and 3.3 */
+#define LOADER_MAGIC 0x2badb002
+#define INFO_CMDLINE 16
+#define INFO_MODS    20
+#define INFO_MMAP    44
+#define INFO_FLAGS   (0x1 | 0x4 | 0x40)
+#define INFO_HAS_MOD 0x8
 
 int plain_main(void);
 
@@ -147,12 +155,12 @@ static void check_image(void)
 #endif
 }
 
-static void check_memory(uint64_t params)
+/* Entries of 20 bytes, @step apart. */
+static void check_memory(uint64_t at, uint64_t end, unsigned int step)
 {
 	uint64_t last = 0, ram = 0;
 
-	for (unsigned int i = 0; i < value(params + PARAMS_E820_ENTRIES, 1); i++) {
-		const uint64_t at = params + PARAMS_E820 + i * 20;
+	for (; at < end; at += step) {
 		const uint64_t gpa = value(at, 8), len = value(at + 8, 8);
 
 		check(gpa >= last);
@@ -163,21 +171,55 @@ static void check_memory(uint64_t params)
 	check_eq((ram + 0xfffff) >> 20, 64);
 }
 
+static void check_file(uint64_t at, uint64_t end)
+{
+	check_eq(at & 4095, 0);
+	check(end - at > 0x1000);
+	check_eq(value(at, 4), 0x464c457f);
+	value(end - 1, 1);
+}
+
+static void check_cmdline(uint64_t at)
+{
+	check_eq(value(at, 8), 0x78303d65626f7270); /* probe=0x */
+	check_eq(value(at + 8, 4), 0x34333231);
+}
+
+static void check_info(uint64_t info)
+{
+	const uint64_t flags = value(info, 4), mmap = value(info + INFO_MMAP + 4, 4);
+	const uint64_t mods = value(info + INFO_MODS + 4, 4);
+
+	say("handed a Multiboot information structure");
+	check_eq(entered.si, 0);
+	check_eq(flags & INFO_FLAGS, INFO_FLAGS);
+	check_cmdline(value(info + INFO_CMDLINE, 4));
+	check_memory(mmap + 4, mmap + value(info + INFO_MMAP, 4), 24);
+	if (flags & INFO_HAS_MOD) {
+		check_eq(value(info + INFO_MODS, 4), 2);
+		for (unsigned int i = 0; i < 2; i++)
+			check_file(value(mods + i * 16, 4), value(mods + i * 16 + 4, 4));
+		check_eq(value(value(mods + 8, 4), 1), 0);
+		check_eq(value(value(mods + 16 + 8, 4), 4), 0x006f7774); /* two */
+		say(" and modules");
+	}
+	say("\n");
+}
+
 static void check_params(uint64_t params)
 {
 	const uint64_t initrd = value(params + PARAMS_INITRD, 4);
 	const uint64_t size = value(params + PARAMS_INITRD_SIZE, 4);
+	const uint64_t map = params + PARAMS_E820;
 
 	say("handed boot_params");
 	check_eq(entered.ax | entered.bx, 0);
 	check_eq(value(params + PARAMS_HEADER, 4), 0x53726448);
-	check_eq(value(value(params + PARAMS_CMDLINE, 4), 8), 0x78303d65626f7270); /* probe=0x */
-	check_memory(params);
+	check_cmdline(value(params + PARAMS_CMDLINE, 4));
+	check_memory(map, map + value(params + PARAMS_E820_ENTRIES, 1) * 20, 20);
 	if (size) {
 		say(" and an initrd");
-		check_eq(initrd & 4095, 0);
-		check_eq(value(initrd, 4), 0x464c457f);
-		value(initrd + size - 1, 1);
+		check_file(initrd, initrd + size);
 	}
 	say("\n");
 }
@@ -186,7 +228,9 @@ int plain_main(void)
 {
 	check_registers();
 	check_image();
-	if (entered.si)
+	if (entered.ax == LOADER_MAGIC)
+		check_info(entered.bx);
+	else if (entered.si)
 		check_params(entered.si);
 	else
 		check_eq(entered.ax | entered.bx, 0);
