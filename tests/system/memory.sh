@@ -1,10 +1,11 @@
 #!/bin/sh
 #
-# What the host sees of a guest's memory, by the options of --memory. Needs SKEP, KERNEL, INITRD as
-# boot.sh does; with BED=1 the host's settings may be changed.
+# What the host sees of a guest's memory, by the options of --memory. Needs what linux.sh needs, and
+# MODULES, an initrd with the drivers; with BED=1 the host's settings may be changed.
 
 # shellcheck source=tests/system/tap.sh
 . "${0%/*}/tap.sh"
+: "${MODULES:?}"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 # shellcheck source=tests/system/linux.sh
@@ -86,6 +87,37 @@ else
 	tap_skip 'and does' 'not in the test bed'
 fi
 linux_ends
+
+# --- In huge pages, which go back to the host as the guest frees them. ---
+
+pool=/sys/kernel/mm/hugepages/hugepages-2048kB
+
+# unused FILE : when the guest says so, how many huge pages nobody has.
+unused() {
+	until grep -qs '^free now' console; do
+		sleep 0.2
+	done
+	cat $pool/free_hugepages >"$1"
+}
+
+if [ -n "${BED-}" ]; then
+	echo 3 >/proc/sys/vm/drop_caches
+	echo 128 >$pool/nr_hugepages
+	fill='dd if=/dev/zero of=/tmp/x bs=1M count=100 2>&1; rm /tmp/x'
+	rm -f console
+	unused seen &
+	helper=$!
+	linux 'huge' '' "sh /modules/load; busybox insmod /modules/virtio_balloon.ko; $fill; sleep 5;
+		echo free now; sleep 2; $fill; echo and again" --initrd "$MODULES" \
+		--memory 256M,hugepages=2M --device virtio_balloon
+	kill $helper 2>/dev/null
+	tap_same 'huge: powered off' 0 "$status" messages console
+	at_least 'huge: the host has what the guest freed' "$(cat seen)" 40
+	tap_says 'huge: and gives it again' '^and again' console
+	echo 0 >$pool/nr_hugepages
+else
+	tap_skip 'huge' 'not in the test bed'
+fi
 
 at_most 'boots that needed a second try' "$repeated" 2
 tap_end
