@@ -30,7 +30,8 @@
 #define BLK_ID         2
 #define BLK_CLASS_CODE 0x018000 /* mass storage, of no kind that PCI knows */
 #define BLK_QUEUES_MAX 32
-/* Descriptors of data in a request; there are two more, and no more than the queue is long. */
+/* Descriptors of data in a request; there are two more. All of them together are no more than the
+ * queue is long, be they indirect (2.7.5.3.1), so a queue of 1 or 2 has no room for a request. */
 #define BLK_SEGMENTS       254U
 #define BLK_QUEUE_SIZE_MIN 4U
 /* What one discard or write-zeroes request may cover. */
