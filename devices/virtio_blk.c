@@ -373,15 +373,14 @@ static void blk_config_written(struct virtio *v, unsigned int at, unsigned int s
 	apply_wce(b);
 }
 
-static int blk_start(struct virtio *v)
+/* 5.2.5.2: a cache that cannot be flushed is none, until the driver chooses otherwise. */
+static void blk_negotiated(struct virtio *v)
 {
 	struct blk *b = blk_of(v);
 
-	/* 5.2.5.2: a cache that cannot be flushed is none. */
 	if (virtio_has(v, VIRTIO_BLK_F_CONFIG_WCE) && !virtio_has(v, VIRTIO_BLK_F_FLUSH))
 		config_of(b)->wce = 0;
 	apply_wce(b);
-	return 0;
 }
 
 static void blk_reset(struct device *dev)
@@ -466,7 +465,7 @@ static const struct virtio_model blk_model = {
 	.segments_max = BLK_SEGMENTS + 2,
 	.answers = true,
 	.ready = blk_ready,
-	.start = blk_start,
+	.negotiated = blk_negotiated,
 	.config_written = blk_config_written,
 	.writable_at = offsetof(struct virtio_blk_config, wce),
 	.writable_len = 1,

@@ -73,6 +73,8 @@ struct virtio_model {
 	 */
 	void (*cancel)(struct virtio_queue *q);
 
+	/* The features are settled (FEATURES_OK). Device's lock held. May be NULL. */
+	void (*negotiated)(struct virtio *v);
 	/*
 	 * The driver is ready (DRIVER_OK), the features are settled; queues start behind it.
 	 * Device's lock held. -errno: the device needs a reset. May be NULL.

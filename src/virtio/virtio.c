@@ -225,8 +225,11 @@ void virtio_write_status(struct virtio *v, uint8_t value)
 	now = virtio_status(v) | set;
 	if (!(now & VIRTIO_CONFIG_S_FEATURES_OK))
 		set &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
-	if (set & VIRTIO_CONFIG_S_FEATURES_OK)
+	if (set & VIRTIO_CONFIG_S_FEATURES_OK) {
 		v->features = v->data.driver_features;
+		if (v->model->negotiated)
+			v->model->negotiated(v);
+	}
 	__atomic_fetch_or(&v->data.status, set, __ATOMIC_SEQ_CST);
 	if (!(set & VIRTIO_CONFIG_S_DRIVER_OK) || !start_model(v))
 		return;

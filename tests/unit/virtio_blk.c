@@ -636,6 +636,15 @@ static void test_durable(void **state)
 	setup_init(&s, *state, "", FEATURE(CONFIG_WCE));
 	assert_int_equal(CONFIG(&s, wce), 0);
 	assert_int_equal(syncs_of_write(&s), 1);
+	/* From FEATURES_OK on, and until the driver says otherwise, be it before DRIVER_OK. */
+	vdriver_reset(&s.d);
+	vdriver_set_config(&s.d, wce, 1, 1);
+	assert_true(vdriver_negotiate(&s.d, FEATURE(CONFIG_WCE)));
+	assert_int_equal(CONFIG(&s, wce), 0);
+	vdriver_set_config(&s.d, wce, 1, 1);
+	assert_int_equal(CONFIG(&s, wce), 1);
+	vdriver_go(&s.d);
+	assert_int_equal(CONFIG(&s, wce), 1);
 	setup_fini(&s);
 	setup_init(&s, *state, "cache=writethrough", flush);
 	assert_int_equal(CONFIG(&s, wce), 0);
