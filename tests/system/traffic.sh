@@ -2,8 +2,9 @@
 #
 # Network cards under load, with Debian's own driver: two guests on a bridge and on a socket, passt,
 # the driver torn from a card at work, and the machine reset. TRAFFIC_MIB is how much goes each way
-# where it is most (2). Needs what linux.sh needs, MODULES, an initrd with the drivers and with
-# traffic, TRAFFIC, that program here, and a host whose interfaces may be changed.
+# between guests (2), an eighth of what goes between guest and host. Needs what linux.sh needs,
+# MODULES, an initrd with the drivers and with traffic, TRAFFIC, that program here, and a host whose
+# interfaces may be changed.
 
 # shellcheck source=tests/system/tap.sh
 . "${0%/*}/tap.sh"
@@ -18,6 +19,7 @@ if [ -z "${BED-}" ]; then
 	tap_end
 fi
 mib=${TRAFFIC_MIB:-2}
+limit=$((120 + 4 * mib))
 
 # A bridge that the host itself is on, with a port for each of two guests.
 modprobe -a tun bridge
@@ -93,7 +95,7 @@ pair_boot() {
 boot_one() {
 	commands=$(cat commands)
 	# shellcheck disable=SC2046 # they are words without blanks
-	linux_boot --initrd "$MODULES" $(cat options)
+	linux_boot --initrd "$MODULES" --timeout "$limit" $(cat options)
 	echo "$status" >status
 }
 
@@ -163,11 +165,13 @@ torn='p=$(busybox readlink -f /sys/class/net/eth0/device); for d in $p ${p%/*} m
 	busybox rmmod virtio_net; $n; else cd $d/driver; echo ${d##*/} >unbind; ls /sys/class/net;
 	echo ${d##*/} >bind; fi; kill $q; busybox killall -q traffic; u; $t run 10.9.0.1 5001 1 &&
 	echo back; done'
-linux 'torn' '' "$(driver 10.9.0.2); $torn; busybox ping -Aqc 300 10.9.0.1; $down" \
-	--initrd "$MODULES" --net tap=tap0 --cpus 2
+linux 'torn' '' "$(driver 10.9.0.2); $torn; \$t run 10.9.0.1 5001 $((8 * mib)) 4;
+	busybox ping -Aqc 300 10.9.0.1; $down" \
+	--initrd "$MODULES" --net tap=tap0 --cpus 2 --timeout "$limit"
 tap_same 'torn: powered off' 0 "$status" messages console
 tap_same 'torn: the card is gone, twice' 2 "$(tr -d '\r' <console | grep -cx lo)" console
 tap_same 'torn: and back, three times' 3 "$(grep -c '^back' console)" console
+exchanged 'torn' 4
 unlost 'torn' 300
 
 # --- The machine is reset while frames come and go; the third time it is left in peace. ---
