@@ -5,6 +5,7 @@
  * ASan has the file in a block of just its size, and guest memory between guards.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "skep/bits.h"
 #include "skep/boot.h"
@@ -68,10 +69,14 @@ static void check(const struct boot_layout *l, const struct e820 *map)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct boot_options options = {
+	const bool flat = !strcmp(PROTOCOL, "flat"), elf = !strcmp(PROTOCOL, "elf");
+	/* Where an option has no effect, it is refused. */
+	const struct boot_options options = {
 		.protocol = PROTOCOL,
 		.cache = "off",
-		.at = MIB(1),
+		.at = flat || (elf && size >> 3 & 1) ? MIB(1) : 0,
+		.mode = flat ? (unsigned int)(size >> 3) % 3 : 0,
+		.handoff = elf ? (unsigned int)(size >> 4) % 3 : 0,
 	};
 	struct rig *r = rig_make();
 	struct boot_request req = {
