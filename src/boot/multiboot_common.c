@@ -481,6 +481,33 @@ static uint32_t memory_from(const struct e820 *map, uint64_t from)
 	return 0;
 }
 
+/*
+ * Where a BIOS keeps the segment of its extended data area and the KiB of memory below that: Xen
+ * for one takes room below 1 MiB by these, whatever it is told.
+ */
+#define BIOS_EBDA_SEGMENT 0x40e
+#define BIOS_BASE_MEMORY  0x413
+
+static int load_bios_data(struct plan *plan, struct err *err)
+{
+	uint8_t data[BIOS_BASE_MEMORY + 2 - BIOS_EBDA_SEGMENT] = {0};
+	const struct plan_want want = {
+		.name = "BIOS data",
+		.lo = BIOS_EBDA_SEGMENT,
+		.hi = BIOS_EBDA_SEGMENT + sizeof(data),
+		.len = sizeof(data),
+		.align = 1,
+	};
+	uint64_t gpa;
+
+	/* A kernel that is loaded there does not look. */
+	if (plan_find(plan, &want, &gpa, NULL))
+		return 0;
+	store_le16(data, E820_LOW_RAM_END >> 4);
+	store_le16(data + BIOS_BASE_MEMORY - BIOS_EBDA_SEGMENT, E820_LOW_RAM_END >> 10);
+	return plan_bytes(plan, want.name, gpa, data, sizeof(data), err);
+}
+
 static void begin_load(const struct boot_request *req, struct multiboot_load *load)
 {
 	*load = (struct multiboot_load){
@@ -512,6 +539,8 @@ int multiboot_load(struct plan *plan, const struct multiboot_image *im, struct m
 		ret = load_sections(plan, load, err);
 	if (!ret)
 		ret = load_modules(plan, load, err);
+	if (!ret)
+		ret = load_bios_data(plan, err);
 	/* 1, 3.2 and 2, 3.3: they may rely on the segments as they are, not on the table. */
 	return ret ? ret : plan_segments(plan, CPU_PROT32, err);
 }

@@ -924,9 +924,22 @@ static void test_kernel_low(void **state)
 	load_or_fail(&r);
 	assert_sound(&r);
 	assert_string_equal(string(&r, value(&r, r.entry.rbx + 16, 4)), "low");
+	/* What a BIOS would have left of where room is below 1 MiB. */
+	assert_int_equal(value(&r, 0x40e, 2), 0x9fc0);
+	assert_int_equal(value(&r, 0x413, 2), 639);
 	poke(&r, 0x220 + M_BSS_END, 4, MIB(1));
 	assert_int_equal(load(&r), -ENOMEM);
 	assert_says(&r, "is not in guest RAM");
+	/* Where the kernel is, it is the kernel's. */
+	poke(&r, 0x220 + M_HEADER, 4, 0x420);
+	poke(&r, 0x220 + M_LOAD, 4, 0x400);
+	poke(&r, 0x220 + M_LOAD_END, 4, 0xb00);
+	poke(&r, 0x220 + M_BSS_END, 4, 0);
+	poke(&r, 0x220 + M_ENTRY, 4, 0x400);
+	load_or_fail(&r);
+	assert_sound(&r);
+	assert_memory_equal(gmem_hva(r.mem, 0x400, 0x700), r.file + 0x200, 0x700);
+	assert_null(find_piece(&r.layout, "BIOS data"));
 	end(&r);
 }
 

@@ -21,6 +21,9 @@ static inline void check_flat32(void)
 	mmio_write32(0x600, ~above);
 	check_eq(mmio_read32(0x100600), above);
 	mmio_write32(0x600, was);
+	/* What is left of a BIOS: the segment of its data area, and the KiB below that. */
+	check_eq(mmio_read16(0x40e), 0x9fc0);
+	check_eq(mmio_read16(0x413), 639);
 }
 
 static inline uint32_t sum_of(const uint8_t *p, const uint8_t *end)
