@@ -2,7 +2,8 @@
 #
 # all.sh DIRECTORY : what run.sh starts beside a /dev/kvm, from the directory that it put together.
 # ASAN is a sanitized skep in it, ONLY the one script to run, where there are such; QEMU the program
-# to compare with. With BED=1 in the test bed, whose host may be turned inside out.
+# to compare with. PART, 1 or 2, has one half run. With BED=1 in the test bed, whose host may be
+# turned inside out.
 
 directory=$1
 export SKEP="$1/skep" KERNEL="$1/vmlinuz" GENERIC="$1/vmlinuz.generic" INITRD="$1/initrd"
@@ -21,13 +22,28 @@ unit() {
 	done
 }
 
-for script in "$directory"/suite/*.sh; do
-	case $script in
-	*/tap.sh | */linux.sh) ;;
-	*) sh "$script" || tap_failures=$((tap_failures + 1)) ;;
+# part SCRIPT : which bed it runs in, where there are two; about as much is to do in each.
+part() {
+	case $1 in
+	disk | kernels | memory | net | platform | stress) echo 2 ;;
+	*) echo 1 ;;
 	esac
+}
+
+for script in "$directory"/suite/*.sh; do
+	name=${script##*/}
+	name=${name%.sh}
+	case $name in
+	tap | linux) continue ;;
+	esac
+	[ -z "${PART-}" ] || [ "$PART" = "$(part "$name")" ] || continue
+	start=$(date +%s)
+	sh "$script" || tap_failures=$((tap_failures + 1))
+	echo "# $name: $(($(date +%s) - start)) s"
 done
-[ -z "${ONLY-}" ] || tap_end
+if [ -n "${ONLY-}" ] || [ "${PART-}" = 2 ]; then
+	tap_end
+fi
 
 [ -z "${BED-}" ] || echo 16 >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 unit gmem

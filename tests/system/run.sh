@@ -1,6 +1,6 @@
 #!/bin/bash
 #
-# The whole-machine tests: one start of the test bed in which the POSIX scripts of this directory
+# The whole-machine tests: two test beds, side by side, in which the POSIX scripts of this directory
 # run, the payload guests of tests/guest, and the unit test that finds huge pages in the bed. With
 # --here on this machine's own /dev/kvm, which must run stock kernels, and without the tests that
 # take /dev/kvm away. --only runs one of the scripts, by its name without ".sh", and nothing else.
@@ -84,16 +84,33 @@ if [[ -z $only || $only == protocols ]]; then
 	"$here/recompress.sh" "$KERNEL" "$stage/packed"
 fi
 
-if [[ -n $inside ]]; then
-	cd "$stage"
+# bed PART : a bed of its own; says what it says when it is done.
+bed() {
 	# QEMU as well, for its PC is what skep's is compared with.
 	"$tools/testbed" run --timeout 1500 --memory 7G --add . --add "$(type -P "$QEMU")" \
 		--add /usr/share/qemu --add /usr/share/seabios \
 		--add "$(type -P mkfs.ext4)" --add "$(type -P e2fsck)" -- \
-		env BED=1 QEMU="$QEMU" ONLY="$only" ${KILLS:+KILLS="$KILLS"} \
+		env BED=1 QEMU="$QEMU" ONLY="$only" PART="$1" ${KILLS:+KILLS="$KILLS"} \
 		${TRAFFIC_MIB:+TRAFFIC_MIB="$TRAFFIC_MIB"} \
 		${asan:+ASAN=/work/$asan} sh all.sh /work
-else
-	env QEMU="$(type -P "$QEMU")" ONLY="$only" ${asan:+ASAN=$stage/$asan} \
+}
+
+if [[ -z $inside ]]; then
+	env QEMU="$(type -P "$QEMU")" ONLY="$only" PART='' ${asan:+ASAN=$stage/$asan} \
 		sh "$stage/all.sh" "$stage"
+	exit
 fi
+cd "$stage"
+if [[ -n $only ]]; then
+	bed ''
+	exit
+fi
+# A bed keeps about one processor busy, so there are two.
+status=0
+bed 2 >"$stage/second.out" 2>&1 &
+second=$!
+trap 'kill "$second" 2>/dev/null || true; rm -rf "$stage"' EXIT
+bed 1 || status=$?
+wait "$second" || status=$?
+cat "$stage/second.out"
+exit "$status"
