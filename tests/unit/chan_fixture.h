@@ -8,6 +8,7 @@
 #ifndef TESTS_UNIT_CHAN_FIXTURE_H
 #define TESTS_UNIT_CHAN_FIXTURE_H
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -232,14 +233,24 @@ static inline void assert_logged(struct fixture *f, const char *text)
 	}
 }
 
-/* Exactly @text arrives at @fd, which does not block. */
+/*
+ * Exactly @text arrives at @fd, which does not block: the kernel hands what was written to a
+ * terminal on from a thread of its own, so it may take a moment, and come in parts.
+ */
 static inline void assert_reads(int fd, const char *text)
 {
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	const size_t want = strlen(text);
 	char buf[4096];
-	ssize_t n = read(fd, buf, sizeof(buf) - 1);
+	size_t len = 0;
+	ssize_t n;
 
-	assert_true(n >= 0);
-	buf[n] = '\0';
+	do {
+		n = read(fd, buf + len, sizeof(buf) - 1 - len);
+		assert_true(n >= 0 || errno == EAGAIN);
+		len += (size_t)MAX(n, 0);
+	} while (n && len < want && poll(&readable, 1, 5000) == 1);
+	buf[len] = '\0';
 	assert_string_equal(buf, text);
 }
 
