@@ -144,18 +144,21 @@ static const char *asked_for(const struct kernel *k)
 	return k->req->options ? k->req->options->protocol : NULL;
 }
 
-static int choose(const struct kernel *k, const struct protocol **chosen, struct err *err)
+/* NULL: *@ret says why not, and @err. */
+static const struct protocol *choose(const struct kernel *k, int *ret, struct err *err)
 {
 	const char *name = asked_for(k), *why;
+	const struct protocol *chosen = name ? find(name) : next(k, NULL);
 
-	*chosen = name ? find(name) : next(k, NULL);
-	if (!*chosen)
-		return name ? unknown(name, err) : unrecognised(k, err);
-	if (!name || (*chosen)->recognises(k, &why))
-		return 0;
-	*chosen = NULL;
-	return err_set(err, ENOEXEC, "%s cannot be booted by the protocol '%s': %s",
-		       image_label(k->img), name, why);
+	*ret = 0;
+	if (!chosen) {
+		*ret = name ? unknown(name, err) : unrecognised(k, err);
+	} else if (name && !chosen->recognises(k, &why)) {
+		chosen = NULL;
+		*ret = err_set(err, ENOEXEC, "%s cannot be booted by the protocol '%s': %s",
+			       image_label(k->img), name, why);
+	}
+	return chosen;
 }
 
 void boot_fact(struct boot_info *info, const char *label, const char *fmt, ...)
@@ -200,7 +203,7 @@ int boot_examine(const struct boot_request *req, struct boot_info *info, struct 
 	ret = kernel_read(k, req, err);
 	if (!ret) {
 		info->format = format_of(k);
-		ret = choose(k, &chosen, err);
+		chosen = choose(k, &ret, err);
 		for (size_t i = 0; i < ARRAY_SIZE(protocols); i++) {
 			struct boot_protocol_info *p = &info->protocols[info->protocol_count++];
 
@@ -307,15 +310,15 @@ static int plan_and_load(const struct boot_request *req, struct gmem *mem, struc
 			 struct boot_layout *layout, struct err *err)
 {
 	struct kernel *k = calloc(1, sizeof(*k));
-	const struct protocol *protocol;
+	const struct protocol *protocol = NULL;
 	int ret;
 
 	if (!k)
 		return err_sys(err, ENOMEM, "cannot load %s", image_label(req->kernel));
 	ret = kernel_read(k, req, err);
 	if (!ret)
-		ret = choose(k, &protocol, err);
-	if (!ret)
+		protocol = choose(k, &ret, err);
+	if (protocol)
 		ret = plan_by(protocol, k, mem, entry, layout, err);
 	while ((ret == -ENOSYS || ret == -ENOTSUP) && !asked_for(k) &&
 	       (protocol = next(k, protocol)))

@@ -6,7 +6,7 @@
 #include "skep/boot.h"
 #include "skep/err.h"
 
-#include "elf.h"
+#include "elf.h" /* NOLINT(readability-duplicate-include): ours, not the system's */
 #include "image.h"
 
 /* Notes are few and short: this much of one segment is looked at. */
@@ -232,18 +232,18 @@ bool elf_paddr(const struct elf *elf, uint64_t vaddr, uint64_t *paddr)
 }
 
 /* One segment's notes: n_namesz, n_descsz, n_type, then both, each padded to 4 bytes. */
-static bool find_note(const uint8_t *notes, size_t len, const char *owner, uint32_t type,
+static bool find_note(const uint8_t *notes, size_t limit, const char *owner, uint32_t type,
 		      void *desc, size_t room, size_t *desc_len)
 {
 	const size_t owner_len = strlen(owner) + 1;
 	size_t at = 0;
 
-	while (len - at >= 12) {
+	while (limit - at >= 12) {
 		const uint64_t namesz = load_le32(notes + at);
 		const uint64_t descsz = load_le32(notes + at + 4);
 		const uint64_t name = at + 12, body = name + align_up(namesz, 4);
 
-		if (!range_fits(body, descsz, len))
+		if (!range_fits(body, descsz, limit))
 			return false;
 		if ((type == ELF_NOTE_ANY || load_le32(notes + at + 8) == type) &&
 		    namesz == owner_len && !memcmp(notes + name, owner, owner_len)) {
@@ -251,7 +251,7 @@ static bool find_note(const uint8_t *notes, size_t len, const char *owner, uint3
 			*desc_len = (size_t)descsz;
 			return true;
 		}
-		at = (size_t)MIN(body + align_up(descsz, 4), (uint64_t)len);
+		at = (size_t)MIN(body + align_up(descsz, 4), (uint64_t)limit);
 	}
 	return false;
 }

@@ -38,7 +38,7 @@ static int plan_self_unpacking(struct plan *plan, enum cpu_mode mode, struct err
 		/* boot.rst, initrd_addr_max: the highest byte that may be used. */
 		.initrd_limit = MIN((uint64_t)bz->initrd_addr_max + 1, GMEM_HOLE_END),
 	};
-	struct linux_place p;
+	struct linux_place p = {0};
 	uint64_t end;
 	int ret;
 

@@ -10,9 +10,9 @@
 #include "skep/err.h"
 #include "skep/gmem.h"
 
-#include "elf.h"
 #include "image.h"
 #include "plan.h"
+#include "protocol.h"
 
 #define PAGE        KIB(4)
 #define GDT_ENTRIES 4
@@ -54,12 +54,10 @@ static int not_ram(const struct plan *plan, const char *name, uint64_t gpa, uint
 		       (unsigned long long)len);
 }
 
-/* Of memory that is @type. */
-static int add(struct plan *plan, const char *name, uint64_t gpa, uint64_t len, enum e820_type type,
-	       struct plan_piece **piece, struct err *err)
+/* Whether a piece can go there: all of it is @type. */
+static int check(const struct plan *plan, const char *name, uint64_t gpa, uint64_t len,
+		 enum e820_type type, struct err *err)
 {
-	unsigned int at = plan->count;
-
 	if (!range_fits(gpa, len, UINT64_C(1) << 52) || !e820_is(plan->req->memory, gpa, len, type))
 		return not_ram(plan, name, gpa, len, err);
 	for (unsigned int i = 0; i < plan->count; i++) {
@@ -74,20 +72,29 @@ static int add(struct plan *plan, const char *name, uint64_t gpa, uint64_t len, 
 	if (plan->count == BOOT_PIECES_MAX)
 		return err_set(err, E2BIG, "%s is made of more than %d pieces",
 			       image_label(plan->req->kernel), BOOT_PIECES_MAX);
+	return 0;
+}
+
+static struct plan_piece *add(struct plan *plan, const char *name, uint64_t gpa, uint64_t len)
+{
+	struct plan_piece *piece;
+	unsigned int at = plan->count++;
+
 	for (; at && plan->pieces[at - 1].gpa > gpa; at--)
 		plan->pieces[at] = plan->pieces[at - 1];
-	*piece = &plan->pieces[at];
-	**piece = (struct plan_piece){.gpa = gpa, .len = len};
-	snprintf((*piece)->name, sizeof((*piece)->name), "%s", name);
-	plan->count++;
-	return 0;
+	piece = &plan->pieces[at];
+	*piece = (struct plan_piece){.gpa = gpa, .len = len};
+	snprintf(piece->name, sizeof(piece->name), "%s", name);
+	return piece;
 }
 
 int plan_room(struct plan *plan, const char *name, uint64_t gpa, uint64_t len, struct err *err)
 {
-	struct plan_piece *piece;
+	int ret = len ? check(plan, name, gpa, len, E820_RAM, err) : 0;
 
-	return len ? add(plan, name, gpa, len, E820_RAM, &piece, err) : 0;
+	if (len && !ret)
+		add(plan, name, gpa, len);
+	return ret;
 }
 
 int plan_file(struct plan *plan, const char *name, uint64_t gpa, uint64_t len,
@@ -99,9 +106,10 @@ int plan_file(struct plan *plan, const char *name, uint64_t gpa, uint64_t len,
 	bug_on(filled > len || !range_fits(offset, filled, boot_image_size(img)));
 	if (!len)
 		return 0;
-	ret = add(plan, name, gpa, len, E820_RAM, &piece, err);
+	ret = check(plan, name, gpa, len, E820_RAM, err);
 	if (ret)
 		return ret;
+	piece = add(plan, name, gpa, len);
 	piece->img = img;
 	piece->offset = offset;
 	piece->filled = filled;
@@ -118,15 +126,14 @@ static int add_bytes(struct plan *plan, const char *name, uint64_t gpa, const vo
 
 	if (!len)
 		return 0;
+	ret = check(plan, name, gpa, len, type, err);
+	if (ret)
+		return ret;
 	copy = malloc(len);
 	if (!copy)
 		return err_sys(err, ENOMEM, "%s: %s", image_label(plan->req->kernel), name);
 	memcpy(copy, bytes, len);
-	ret = add(plan, name, gpa, len, type, &piece, err);
-	if (ret) {
-		free(copy);
-		return ret;
-	}
+	piece = add(plan, name, gpa, len);
 	piece->bytes = copy;
 	piece->filled = len;
 	return 0;
