@@ -196,12 +196,12 @@ static int image_by_elf(const struct kernel *k, struct multiboot_image *im, stru
 	if (!im->part_count)
 		return err_set(err, ENOEXEC, "%s has no segment that is loaded (p_type PT_LOAD)",
 			       label);
-	/* Virtual addresses may be anywhere; the kernel is entered without paging. */
+	/*
+	 * Virtual addresses may be anywhere; the kernel is entered without paging. Kernels that are
+	 * linked high often name the physical address themselves.
+	 */
 	if (!im->has_entry && !elf_paddr(&k->elf, k->elf.entry, &im->entry))
-		return err_set(err, ENOEXEC,
-			       "%s is damaged: its entry (e_entry) 0x%llx is outside of what is "
-			       "loaded",
-			       label, (unsigned long long)k->elf.entry);
+		im->entry = k->elf.entry;
 	return 0;
 }
 

@@ -789,6 +789,20 @@ static void test_addresses(void **state)
 	}
 }
 
+/* A kernel that is linked high may say in e_entry where it is loaded. */
+static void test_physical_entry(void **state)
+{
+	static struct rig r;
+
+	(void)state;
+	begin(&r, MIB(32));
+	make_1(&r, false);
+	poke(&r, 0x18, 4, TEXT_AT + 0x20);
+	load_or_fail(&r);
+	assert_int_equal(r.entry.rip, TEXT_AT + 0x20);
+	end(&r);
+}
+
 /* The addresses win over an ELF file's, and no sections are told of then. */
 static void test_addresses_in_elf(void **state)
 {
@@ -818,7 +832,7 @@ static void test_bad_elf(void **state)
 	poke(&r, 0x18, 4, 0xc0000000 + DATA_AT + DATA_LEN); /* in the bss */
 	assert_refused(&r, "entry 0x102100 is outside of what is loaded");
 	poke(&r, 0x18, 4, 0x1000);
-	assert_refused(&r, "entry (e_entry) 0x1000");
+	assert_refused(&r, "entry 0x1000 is outside of what is loaded");
 	make_1(&r, false);
 	put_segment(&r, false, 0, TEXT, TEXT_AT, TOTAL, TOTAL);
 	assert_refused(&r, "segment 0 has p_offset 0x400");
@@ -1396,18 +1410,18 @@ static void test_mutations(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_golden),        cmocka_unit_test(test_segments),
-		cmocka_unit_test(test_sections),      cmocka_unit_test(test_header_places),
-		cmocka_unit_test(test_header_choice), cmocka_unit_test(test_flags),
-		cmocka_unit_test(test_addresses),     cmocka_unit_test(test_addresses_in_elf),
-		cmocka_unit_test(test_bad_elf),       cmocka_unit_test(test_modules),
-		cmocka_unit_test(test_module_room),   cmocka_unit_test(test_kernel_low),
-		cmocka_unit_test(test_memory),        cmocka_unit_test(test_cmdline),
-		cmocka_unit_test(test_bad_tags),      cmocka_unit_test(test_optional_tags),
-		cmocka_unit_test(test_consoles),      cmocka_unit_test(test_address_tags),
-		cmocka_unit_test(test_relocation),    cmocka_unit_test(test_rsdp),
-		cmocka_unit_test(test_examine),       cmocka_unit_test(test_truncations),
-		cmocka_unit_test(test_mutations),
+		cmocka_unit_test(test_golden),         cmocka_unit_test(test_segments),
+		cmocka_unit_test(test_sections),       cmocka_unit_test(test_header_places),
+		cmocka_unit_test(test_header_choice),  cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_addresses),      cmocka_unit_test(test_addresses_in_elf),
+		cmocka_unit_test(test_physical_entry), cmocka_unit_test(test_bad_elf),
+		cmocka_unit_test(test_modules),        cmocka_unit_test(test_module_room),
+		cmocka_unit_test(test_kernel_low),     cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_cmdline),        cmocka_unit_test(test_bad_tags),
+		cmocka_unit_test(test_optional_tags),  cmocka_unit_test(test_consoles),
+		cmocka_unit_test(test_address_tags),   cmocka_unit_test(test_relocation),
+		cmocka_unit_test(test_rsdp),           cmocka_unit_test(test_examine),
+		cmocka_unit_test(test_truncations),    cmocka_unit_test(test_mutations),
 	};
 
 	return cmocka_run_group_tests_name("multiboot", tests, NULL, NULL);
