@@ -15,6 +15,7 @@
 #include "skep/e820.h"
 #include "skep/err.h"
 #include "skep/gmem.h"
+#include "support/golden.h"
 
 /*
  * A vmlinux that is linked for 2 MiB, in a bzImage that has it unpacked: a segment of two pages,
@@ -552,6 +553,69 @@ static void test_pvh(void **state)
 	end(&r);
 }
 
+/* Golden files: the pieces, and of the structure that is handed over each line that says something.
+ */
+
+static void print_lines(FILE *to, const uint8_t *bytes, size_t len)
+{
+	static const uint8_t nothing[16];
+
+	for (size_t i = 0; i + 16 <= len; i += 16) {
+		if (!memcmp(bytes + i, nothing, 16))
+			continue;
+		fprintf(to, "%04zx", i);
+		for (size_t j = 0; j < 16; j++)
+			fprintf(to, " %02x", bytes[i + j]);
+		fputc('\n', to);
+	}
+}
+
+static void compare(struct rig *r, const char *name, uint64_t structure, size_t len)
+{
+	char *text = NULL, *path = golden_path("linux/%s.txt", name);
+	size_t size = 0;
+	FILE *to = open_memstream(&text, &size);
+
+	assert_non_null(to);
+	fprintf(to, "protocol %s, entered at 0x%llx in %s\n", r->layout.protocol,
+		(unsigned long long)r->layout.entry, r->layout.mode);
+	for (unsigned int i = 0; i < r->layout.count; i++)
+		fprintf(to, "0x%08llx %8llx %s\n", (unsigned long long)r->layout.pieces[i].gpa,
+			(unsigned long long)r->layout.pieces[i].len, r->layout.pieces[i].name);
+	print_lines(to, at(r, structure, len), len);
+	fclose(to);
+	golden_compare(path, text);
+	free(path);
+	free(text);
+}
+
+static void test_golden(void **state)
+{
+	static const char *const protocols[] = {"linux", "linux32", "linux64"};
+	struct rig r;
+
+	(void)state;
+	begin_whole(&r);
+	r.req.cmdline = "console=ttyS0 quiet";
+	r.req.rsdp = 0xe0000;
+	r.req.text_screen = true;
+	assert_int_equal(boot_open_memory(&r.initrd, "initrd", "rd", "070701", 6, NULL), 0);
+	r.req.initrds = (const struct boot_image *const *)&r.initrd;
+	r.req.initrd_count = 1;
+	for (size_t i = 0; i < ARRAY_SIZE(protocols); i++) {
+		r.options.protocol = protocols[i];
+		assert_int_equal(load(&r), 0);
+		compare(&r, protocols[i], r.entry.rsi, 4096);
+	}
+	r.options.protocol = "linux";
+	assert_int_equal(load_bytes(&r, r.file + VMLINUX, ELF_LEN), 0);
+	compare(&r, "vmlinux", r.entry.rsi, 4096);
+	r.options.protocol = "pvh";
+	assert_int_equal(load_bytes(&r, r.file + VMLINUX, ELF_LEN), 0);
+	compare(&r, "pvh", r.entry.rbx, KIB(8));
+	end(&r);
+}
+
 /* Whatever is changed in it: it loads, or a sentence says why not. ASan watches the rest. */
 static void test_mutations(void **state)
 {
@@ -592,7 +656,7 @@ int main(void)
 		cmocka_unit_test(test_no_relocations),  cmocka_unit_test(test_lies),
 		cmocka_unit_test(test_bad_relocations), cmocka_unit_test(test_next_protocol),
 		cmocka_unit_test(test_vmlinux),         cmocka_unit_test(test_pvh),
-		cmocka_unit_test(test_mutations),
+		cmocka_unit_test(test_golden),          cmocka_unit_test(test_mutations),
 	};
 
 	return cmocka_run_group_tests_name("linux_direct", tests, NULL, NULL);
