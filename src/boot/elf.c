@@ -17,44 +17,52 @@ bool elf_magic(const uint8_t *head, size_t len)
 	return len >= EI_NIDENT && !memcmp(head, ELFMAG, SELFMAG);
 }
 
-static int read_header64(const uint8_t *head, struct elf *elf, uint64_t *phoff)
+/* Both classes have the same fields, in other sizes. */
+#define TAKE_HEADER(elf_, h, phoff_, phentsize_)            \
+	do {                                                \
+		(elf_)->entry = (h).e_entry;                \
+		(elf_)->relocatable = (h).e_type == ET_DYN; \
+		(elf_)->segment_count = (h).e_phnum;        \
+		(elf_)->shoff = (h).e_shoff;                \
+		(elf_)->shentsize = (h).e_shentsize;        \
+		(elf_)->shnum = (h).e_shnum;                \
+		(elf_)->shstrndx = (h).e_shstrndx;          \
+		*(phoff_) = (h).e_phoff;                    \
+		*(phentsize_) = (h).e_phentsize;            \
+	} while (0)
+
+#define TAKE_SEGMENT(s, p)               \
+	(*(s) = (struct elf_segment){    \
+		 .type = (p).p_type,     \
+		 .flags = (p).p_flags,   \
+		 .offset = (p).p_offset, \
+		 .vaddr = (p).p_vaddr,   \
+		 .paddr = (p).p_paddr,   \
+		 .filesz = (p).p_filesz, \
+		 .memsz = (p).p_memsz,   \
+	 })
+
+static int read_header(const uint8_t *head, struct elf *elf, uint64_t *phoff)
 {
-	Elf64_Ehdr h;
+	uint16_t phentsize, type, machine, size;
+	Elf64_Ehdr h64;
+	Elf32_Ehdr h32;
 
-	memcpy(&h, head, sizeof(h));
-	elf->entry = h.e_entry;
-	elf->relocatable = h.e_type == ET_DYN;
-	elf->segment_count = h.e_phnum;
-	elf->shoff = h.e_shoff;
-	elf->shentsize = h.e_shentsize;
-	elf->shnum = h.e_shnum;
-	elf->shstrndx = h.e_shstrndx;
-	*phoff = h.e_phoff;
-	if (h.e_machine != EM_X86_64)
+	/* e_type and e_machine are where they are in both (chapter 4, "ELF Header"). */
+	memcpy(&h64, head, sizeof(h64));
+	memcpy(&h32, head, sizeof(h32));
+	type = h32.e_type;
+	machine = h32.e_machine;
+	if (elf->is_64)
+		TAKE_HEADER(elf, h64, phoff, &phentsize);
+	else
+		TAKE_HEADER(elf, h32, phoff, &phentsize);
+	size = elf->is_64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
+	if (machine != (elf->is_64 ? EM_X86_64 : EM_386))
 		return -EINVAL;
-	if (h.e_type != ET_EXEC && h.e_type != ET_DYN)
+	if (type != ET_EXEC && type != ET_DYN)
 		return -EBADF;
-	return h.e_phnum && h.e_phentsize != sizeof(Elf64_Phdr) ? -EMSGSIZE : 0;
-}
-
-static int read_header32(const uint8_t *head, struct elf *elf, uint64_t *phoff)
-{
-	Elf32_Ehdr h;
-
-	memcpy(&h, head, sizeof(h));
-	elf->entry = h.e_entry;
-	elf->relocatable = h.e_type == ET_DYN;
-	elf->segment_count = h.e_phnum;
-	elf->shoff = h.e_shoff;
-	elf->shentsize = h.e_shentsize;
-	elf->shnum = h.e_shnum;
-	elf->shstrndx = h.e_shstrndx;
-	*phoff = h.e_phoff;
-	if (h.e_machine != EM_386)
-		return -EINVAL;
-	if (h.e_type != ET_EXEC && h.e_type != ET_DYN)
-		return -EBADF;
-	return h.e_phnum && h.e_phentsize != sizeof(Elf32_Phdr) ? -EMSGSIZE : 0;
+	return elf->segment_count && phentsize != size ? -EMSGSIZE : 0;
 }
 
 static void read_segment(const struct elf *elf, const uint8_t *raw, struct elf_segment *s)
@@ -64,26 +72,10 @@ static void read_segment(const struct elf *elf, const uint8_t *raw, struct elf_s
 
 	if (elf->is_64) {
 		memcpy(&p64, raw, sizeof(p64));
-		*s = (struct elf_segment){
-			.type = p64.p_type,
-			.flags = p64.p_flags,
-			.offset = p64.p_offset,
-			.vaddr = p64.p_vaddr,
-			.paddr = p64.p_paddr,
-			.filesz = p64.p_filesz,
-			.memsz = p64.p_memsz,
-		};
+		TAKE_SEGMENT(s, p64);
 	} else {
 		memcpy(&p32, raw, sizeof(p32));
-		*s = (struct elf_segment){
-			.type = p32.p_type,
-			.flags = p32.p_flags,
-			.offset = p32.p_offset,
-			.vaddr = p32.p_vaddr,
-			.paddr = p32.p_paddr,
-			.filesz = p32.p_filesz,
-			.memsz = p32.p_memsz,
-		};
+		TAKE_SEGMENT(s, p32);
 	}
 }
 
@@ -185,7 +177,7 @@ int elf_read(const struct boot_image *img, struct elf *elf, struct err *err)
 	if (elf->is_64 && boot_image_size(img) < sizeof(Elf64_Ehdr))
 		return err_set(err, ENOEXEC, "%s is truncated: it ends within its ELF header",
 			       label);
-	ret = elf->is_64 ? read_header64(head, elf, &phoff) : read_header32(head, elf, &phoff);
+	ret = read_header(head, elf, &phoff);
 	if (ret == -EINVAL)
 		return err_set(err, ENOEXEC, "%s is an ELF file for another processor (e_machine)",
 			       label);

@@ -14,6 +14,7 @@
 #include "skep/e820.h"
 #include "skep/err.h"
 #include "skep/gmem.h"
+#include "support/loading.h"
 
 #include "../../firmware/bios/layout.h"
 
@@ -70,13 +71,6 @@ static int load(struct rig *r)
 	r->req.kernel = r->kernel;
 	r->err.text[0] = '\0';
 	return boot_load(&r->req, r->mem, &r->entry, &r->layout, &r->err);
-}
-
-static void assert_says(const struct rig *r, const char *words)
-{
-	if (!strstr(r->err.text, words))
-		fail_msg("'%s' does not say '%s'", r->err.text, words);
-	assert_null(strchr(r->err.text, '\n'));
 }
 
 static void test_load(void **state)

@@ -19,6 +19,7 @@
 #include "skep/e820.h"
 #include "skep/err.h"
 #include "skep/gmem.h"
+#include "support/loading.h"
 
 #define SETUP 2560 /* setup_sects 4 */
 #define CODE  8192
@@ -164,15 +165,6 @@ static int load(struct rig *r)
 	return boot_load(&r->req, r->mem, &r->entry, &r->layout, &r->err);
 }
 
-static const struct boot_piece *piece(const struct boot_layout *l, const char *name)
-{
-	for (unsigned int i = 0; i < l->count; i++)
-		if (!strcmp(l->pieces[i].name, name))
-			return &l->pieces[i];
-	fail_msg("no piece '%s'", name);
-	return NULL;
-}
-
 static void assert_sound(const struct boot_layout *l, const struct e820 *map)
 {
 	uint64_t last = 0;
@@ -190,23 +182,6 @@ static void assert_sound(const struct boot_layout *l, const struct e820 *map)
 	assert_int_equal(piece(l, "kernel")->gpa, l->entry);
 	assert_true(l->entry >= MIB(1));
 	assert_int_equal(l->least_memory % MIB(1), 0);
-}
-
-static void assert_says(const struct rig *r, const char *words)
-{
-	if (!strstr(r->err.text, words))
-		fail_msg("'%s' does not say '%s'", r->err.text, words);
-	/* One sentence: no line breaks, no end cut off. */
-	assert_null(strchr(r->err.text, '\n'));
-	assert_true(strlen(r->err.text) < sizeof(r->err.text) - 1);
-}
-
-static uint64_t guest_value(const struct rig *r, uint64_t gpa, unsigned int size)
-{
-	uint64_t value = 0;
-
-	assert_int_equal(gmem_read(r->mem, gpa, &value, size), 0);
-	return value;
 }
 
 static void test_load(void **state)
@@ -232,17 +207,17 @@ static void test_load(void **state)
 
 	zp = r.entry.rsi;
 	assert_int_equal(zp, piece(&r.layout, "boot parameters")->gpa);
-	assert_int_equal(guest_value(&r, zp + F_MAGIC, 4), 0x53726448);
-	assert_int_equal(guest_value(&r, zp + F_LOADER, 1), 0xff);
-	assert_int_equal(guest_value(&r, zp + F_VID_MODE, 2), 0xffff);
-	assert_int_equal(guest_value(&r, zp + F_CODE32_START, 4), MIB(2));
-	assert_int_equal(guest_value(&r, zp + F_RAMDISK_IMAGE, 8), 0);
-	assert_int_equal(guest_value(&r, zp + F_SETUP_DATA, 8), 0);
-	assert_int_equal(guest_value(&r, zp + F_INIT_SIZE, 4), MIB(1));
-	assert_int_equal(guest_value(&r, zp + Z_RSDP, 8), 0xe0000);
-	assert_int_equal(guest_value(&r, zp + Z_SENTINEL, 1), 0);
-	assert_memory_equal(gmem_hva(r.mem, guest_value(&r, zp + F_CMD_LINE_PTR, 4), 64), cmdline,
-			    sizeof(cmdline));
+	assert_int_equal(guest_number(r.mem, zp + F_MAGIC, 4), 0x53726448);
+	assert_int_equal(guest_number(r.mem, zp + F_LOADER, 1), 0xff);
+	assert_int_equal(guest_number(r.mem, zp + F_VID_MODE, 2), 0xffff);
+	assert_int_equal(guest_number(r.mem, zp + F_CODE32_START, 4), MIB(2));
+	assert_int_equal(guest_number(r.mem, zp + F_RAMDISK_IMAGE, 8), 0);
+	assert_int_equal(guest_number(r.mem, zp + F_SETUP_DATA, 8), 0);
+	assert_int_equal(guest_number(r.mem, zp + F_INIT_SIZE, 4), MIB(1));
+	assert_int_equal(guest_number(r.mem, zp + Z_RSDP, 8), 0xe0000);
+	assert_int_equal(guest_number(r.mem, zp + Z_SENTINEL, 1), 0);
+	assert_memory_equal(gmem_hva(r.mem, guest_number(r.mem, zp + F_CMD_LINE_PTR, 4), 64),
+			    cmdline, sizeof(cmdline));
 	end(&r);
 }
 
@@ -284,13 +259,13 @@ static void test_e820_table(void **state)
 	for (unsigned int i = 0; r.map.count < E820_MAX; i++)
 		assert_int_equal(e820_set(&r.map, GIB(5) + i * KIB(8), KIB(4), E820_NVS, NULL), 0);
 	assert_int_equal(load(&r), 0);
-	assert_int_equal(guest_value(&r, r.entry.rsi + Z_E820_ENTRIES, 1), E820_MAX);
+	assert_int_equal(guest_number(r.mem, r.entry.rsi + Z_E820_ENTRIES, 1), E820_MAX);
 	for (unsigned int i = 0; i < E820_MAX; i++) {
 		uint64_t at = r.entry.rsi + Z_E820_TABLE + i * 20;
 
-		assert_int_equal(guest_value(&r, at, 8), r.map.entries[i].gpa);
-		assert_int_equal(guest_value(&r, at + 8, 8), r.map.entries[i].len);
-		assert_int_equal(guest_value(&r, at + 16, 4), r.map.entries[i].type);
+		assert_int_equal(guest_number(r.mem, at, 8), r.map.entries[i].gpa);
+		assert_int_equal(guest_number(r.mem, at + 8, 8), r.map.entries[i].len);
+		assert_int_equal(guest_number(r.mem, at + 16, 4), r.map.entries[i].type);
 	}
 	end(&r);
 }
@@ -305,9 +280,9 @@ static void test_gdt(void **state)
 	assert_int_equal(load(&r), 0);
 	assert_int_equal(r.entry.gdt, piece(&r.layout, "descriptor table")->gpa);
 	assert_int_equal(r.entry.gdt_limit, 31);
-	assert_int_equal(guest_value(&r, r.entry.gdt, 8), 0);
-	assert_int_equal(guest_value(&r, r.entry.gdt + 0x10, 8), 0x00cf9b000000ffff);
-	assert_int_equal(guest_value(&r, r.entry.gdt + 0x18, 8), 0x00cf93000000ffff);
+	assert_int_equal(guest_number(r.mem, r.entry.gdt, 8), 0);
+	assert_int_equal(guest_number(r.mem, r.entry.gdt + 0x10, 8), 0x00cf9b000000ffff);
+	assert_int_equal(guest_number(r.mem, r.entry.gdt + 0x18, 8), 0x00cf93000000ffff);
 	end(&r);
 }
 
@@ -353,7 +328,8 @@ static void test_kernel_placement(void **state)
 		kernel = piece(&r.layout, "kernel");
 		assert_int_equal(kernel->gpa, cases[i].kernel);
 		assert_int_equal(r.entry.rip, cases[i].kernel);
-		assert_int_equal(guest_value(&r, r.entry.rsi + F_CODE32_START, 4), cases[i].kernel);
+		assert_int_equal(guest_number(r.mem, r.entry.rsi + F_CODE32_START, 4),
+				 cases[i].kernel);
 		assert_int_equal(kernel->len, CODE);
 		if (cases[i].room_end > kernel->gpa + CODE) {
 			room = piece(&r.layout, "room for the kernel");
@@ -418,7 +394,7 @@ static void test_old_protocols(void **state)
 	assert_int_equal(load(&r), 0);
 	assert_int_equal(r.entry.rip, MIB(1));
 	assert_int_equal(piece(&r.layout, "room for the kernel")->len, 5 * CODE);
-	assert_int_equal(guest_value(&r, r.entry.rsi + F_PREF_ADDRESS, 8), 0);
+	assert_int_equal(guest_number(r.mem, r.entry.rsi + F_PREF_ADDRESS, 8), 0);
 	poke(r.kernel + F_CMDLINE_SIZE, 4, UINT32_MAX);
 	poke(r.kernel + F_VERSION, 2, 0x0202);
 	memset(cmdline, 'x', 256);
@@ -453,7 +429,7 @@ static void test_last_paragraph(void **state)
 	gmem_fill(r.mem, 0, 0, MIB(32));
 	assert_int_equal(load(&r), 0);
 	assert_int_equal(piece(&r.layout, "kernel")->len, 256);
-	assert_int_equal(guest_value(&r, r.entry.rip + 256, 8), 0);
+	assert_int_equal(guest_number(r.mem, r.entry.rip + 256, 8), 0);
 	end(&r);
 }
 
@@ -478,7 +454,7 @@ static void test_cmdline(void **state)
 	assert_int_equal(load(&r), -E2BIG);
 	r.req.cmdline = NULL;
 	assert_int_equal(load(&r), 0);
-	assert_int_equal(guest_value(&r, piece(&r.layout, "command line")->gpa, 1), 0);
+	assert_int_equal(guest_number(r.mem, piece(&r.layout, "command line")->gpa, 1), 0);
 	end(&r);
 }
 
@@ -519,12 +495,12 @@ static void test_initrds(void **state)
 	add_initrd(&r, c, sizeof(c));
 	assert_int_equal(load(&r), 0);
 	assert_sound(&r.layout, &r.map);
-	at = guest_value(&r, r.entry.rsi + F_RAMDISK_IMAGE, 4);
+	at = guest_number(r.mem, r.entry.rsi + F_RAMDISK_IMAGE, 4);
 	assert_int_equal(at, MIB(32) - KIB(4));
 	assert_int_equal(at, piece(&r.layout, "initrd 1 of 3")->gpa);
-	assert_int_equal(guest_value(&r, r.entry.rsi + F_RAMDISK_SIZE, 4), 20);
+	assert_int_equal(guest_number(r.mem, r.entry.rsi + F_RAMDISK_SIZE, 4), 20);
 	assert_memory_equal(gmem_hva(r.mem, at, 20), "aaaaa\0\0\0bbbbbbbbccc\0", 20);
-	assert_int_equal(guest_value(&r, at + 20, 1), 0xff);
+	assert_int_equal(guest_number(r.mem, at + 20, 1), 0xff);
 	end(&r);
 }
 

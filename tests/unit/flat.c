@@ -12,6 +12,7 @@
 #include "skep/e820.h"
 #include "skep/err.h"
 #include "skep/gmem.h"
+#include "support/loading.h"
 
 #define MEMORY MIB(4)
 
@@ -60,13 +61,6 @@ static int load(struct rig *r, uint64_t at, enum boot_mode mode)
 	r->options.mode = mode;
 	r->err.text[0] = '\0';
 	return boot_load(&r->req, r->mem, &r->entry, &r->layout, &r->err);
-}
-
-static void assert_says(const struct rig *r, const char *words)
-{
-	if (!strstr(r->err.text, words))
-		fail_msg("'%s' does not say '%s'", r->err.text, words);
-	assert_null(strchr(r->err.text, '\n'));
 }
 
 /* The file is at @at, entered at its first byte, and nothing that the loader adds is over it. */

@@ -16,6 +16,7 @@
 #include "skep/err.h"
 #include "skep/gmem.h"
 #include "support/golden.h"
+#include "support/loading.h"
 
 /*
  * A vmlinux that is linked for 2 MiB, in a bzImage that has it unpacked: a segment of two pages,
@@ -194,12 +195,6 @@ static int load_bytes(struct rig *r, const uint8_t *bytes, size_t len)
 static int load(struct rig *r)
 {
 	return load_bytes(r, r->file, r->len);
-}
-
-static void assert_says(const struct rig *r, const char *words)
-{
-	if (!strstr(r->err.text, words))
-		fail_msg("'%s' does not say '%s'", r->err.text, words);
 }
 
 static const uint8_t *at(const struct rig *r, uint64_t gpa, uint64_t len)

@@ -19,6 +19,7 @@
 #include "skep/err.h"
 #include "skep/gmem.h"
 #include "support/golden.h"
+#include "support/loading.h"
 
 /* The file: ELF headers, the Multiboot header, code, data, symbols. */
 #define HEADER   0x100
@@ -144,35 +145,10 @@ static void load_or_fail(struct rig *r)
 		fail_msg("%s", r->err.text);
 }
 
-static void assert_says(const struct rig *r, const char *words)
-{
-	if (!strstr(r->err.text, words))
-		fail_msg("'%s' does not say '%s'", r->err.text, words);
-	assert_null(strchr(r->err.text, '\n'));
-	assert_true(strlen(r->err.text) < sizeof(r->err.text) - 1);
-}
-
 static void assert_refused(struct rig *r, const char *words)
 {
 	assert_int_equal(load(r), -ENOEXEC);
 	assert_says(r, words);
-}
-
-static const struct boot_piece *find_piece(const struct boot_layout *l, const char *name)
-{
-	for (unsigned int i = 0; i < l->count; i++)
-		if (!strcmp(l->pieces[i].name, name))
-			return &l->pieces[i];
-	return NULL;
-}
-
-static const struct boot_piece *piece(const struct boot_layout *l, const char *name)
-{
-	const struct boot_piece *p = find_piece(l, name);
-
-	if (!p)
-		fail_msg("no piece '%s'", name);
-	return p;
 }
 
 static void assert_sound(const struct rig *r)
@@ -198,14 +174,6 @@ static void assert_sound(const struct rig *r)
 	assert_int_equal(r->entry.rip, l->entry);
 	assert_int_equal(r->entry.rbx % 8, 0);
 	assert_int_equal(r->entry.rbx, piece(l, "boot information")->gpa);
-}
-
-static uint64_t value(const struct rig *r, uint64_t gpa, unsigned int size)
-{
-	uint64_t v = 0;
-
-	assert_int_equal(gmem_read(r->mem, gpa, &v, size), 0);
-	return v;
 }
 
 static const char *string(const struct rig *r, uint64_t gpa)
@@ -422,7 +390,8 @@ __attribute__((format(printf, 2, 3))) static void print(struct text *t, const ch
 static void print_bytes(struct text *t, const struct rig *r, uint64_t gpa, uint64_t len)
 {
 	for (uint64_t i = 0; i < len; i++)
-		print(t, "%s%02x", i % 16 ? " " : "\n   ", (unsigned int)value(r, gpa + i, 1));
+		print(t, "%s%02x", i % 16 ? " " : "\n   ",
+		      (unsigned int)guest_number(r->mem, gpa + i, 1));
 	print(t, "\n");
 }
 
@@ -444,7 +413,7 @@ static void print_layout(struct text *t, const struct rig *r)
 /* All but the name of the loader, which is last. */
 static void print_info_1(struct text *t, const struct rig *r)
 {
-	const uint64_t name = value(r, r->entry.rbx + 64, 4);
+	const uint64_t name = guest_number(r->mem, r->entry.rbx + 64, 4);
 
 	assert_string_equal(string(r, name), "skep " SKEP_VERSION);
 	print(t, "information");
@@ -457,9 +426,9 @@ static void print_info_2(struct text *t, const struct rig *r)
 	uint64_t at = info + 8, type;
 
 	do {
-		const uint64_t size = value(r, at + 4, 4);
+		const uint64_t size = guest_number(r->mem, at + 4, 4);
 
-		type = value(r, at, 4);
+		type = guest_number(r->mem, at, 4);
 		print(t, "tag %llu", (unsigned long long)type);
 		if (type == 2)
 			print(t, " %s\n",
@@ -468,8 +437,8 @@ static void print_info_2(struct text *t, const struct rig *r)
 			print_bytes(t, r, at, size);
 		at += align_up(size, 8);
 	} while (type);
-	assert_int_equal(at - info, value(r, info, 4));
-	assert_int_equal(value(r, info + 4, 4), 0);
+	assert_int_equal(at - info, guest_number(r->mem, info, 4));
+	assert_int_equal(guest_number(r->mem, info + 4, 4), 0);
 	assert_int_equal(piece(&r->layout, "boot information")->len, at - info);
 }
 
@@ -555,8 +524,8 @@ static void test_segments(void **state)
 		assert_memory_equal(gmem_hva(r.mem, TEXT_AT, TEXT_LEN), r.file + TEXT, TEXT_LEN);
 		assert_memory_equal(gmem_hva(r.mem, DATA_AT, DATA_LEN), r.file + DATA, DATA_LEN);
 		for (uint64_t at = DATA_AT + DATA_LEN; at < BSS_END; at += 8)
-			assert_int_equal(value(&r, at, 8), 0);
-		assert_int_equal(value(&r, TEXT_AT + TEXT_LEN, 8), UINT64_MAX);
+			assert_int_equal(guest_number(r.mem, at, 8), 0);
+		assert_int_equal(guest_number(r.mem, TEXT_AT + TEXT_LEN, 8), UINT64_MAX);
 		end(&r);
 	}
 }
@@ -574,20 +543,20 @@ static void test_sections(void **state)
 		begin(&r, MIB(32));
 		make_1(&r, is_64);
 		load_or_fail(&r);
-		assert_int_equal(value(&r, r.entry.rbx, 4) & 0x30, 0x20);
-		assert_int_equal(value(&r, r.entry.rbx + 28, 4), SECTIONS);
-		assert_int_equal(value(&r, r.entry.rbx + 32, 4), size);
-		assert_int_equal(value(&r, r.entry.rbx + 40, 4), 5);
-		table = value(&r, r.entry.rbx + 36, 4);
-		assert_int_equal(value(&r, table + 1 * size + addr, 4),
+		assert_int_equal(guest_number(r.mem, r.entry.rbx, 4) & 0x30, 0x20);
+		assert_int_equal(guest_number(r.mem, r.entry.rbx + 28, 4), SECTIONS);
+		assert_int_equal(guest_number(r.mem, r.entry.rbx + 32, 4), size);
+		assert_int_equal(guest_number(r.mem, r.entry.rbx + 40, 4), 5);
+		table = guest_number(r.mem, r.entry.rbx + 36, 4);
+		assert_int_equal(guest_number(r.mem, table + 1 * size + addr, 4),
 				 (is_64 ? 0x80000000 : 0xc0000000) + TEXT_AT);
-		assert_int_equal(value(&r, table + 2 * size + addr, 4), 0);
-		at = value(&r, table + 3 * size + addr, 4);
+		assert_int_equal(guest_number(r.mem, table + 2 * size + addr, 4), 0);
+		at = guest_number(r.mem, table + 3 * size + addr, 4);
 		assert_int_equal(at % 16, 0);
 		assert_true(at >= BSS_END);
 		assert_memory_equal(gmem_hva(r.mem, at, STRTAB - SYMTAB), r.file + SYMTAB,
 				    STRTAB - SYMTAB);
-		at = value(&r, table + 5 * size + addr, 4);
+		at = guest_number(r.mem, table + 5 * size + addr, 4);
 		assert_memory_equal(gmem_hva(r.mem, at, 0x1b), r.file + NAMES, 0x1b);
 
 		poke(&r, SHDRS + 4 * size + (is_64 ? 24 : 16), 4, TOTAL - 1);
@@ -597,13 +566,13 @@ static void test_sections(void **state)
 		make_1(&r, is_64);
 		poke(&r, is_64 ? 0x28 : 0x20, 4, TOTAL);
 		load_or_fail(&r);
-		assert_int_equal(value(&r, r.entry.rbx, 4) & 0x30, 0);
+		assert_int_equal(guest_number(r.mem, r.entry.rbx, 4) & 0x30, 0);
 		assert_null(find_piece(&r.layout, "sections"));
 		/* A table of names that there is not. */
 		make_1(&r, is_64);
 		poke(&r, is_64 ? 0x3e : 0x32, 2, SECTIONS);
 		load_or_fail(&r);
-		assert_int_equal(value(&r, r.entry.rbx + 40, 4), 0);
+		assert_int_equal(guest_number(r.mem, r.entry.rbx + 40, 4), 0);
 		end(&r);
 	}
 }
@@ -709,11 +678,11 @@ static void test_flags(void **state)
 	/* A graphics mode is a wish (3.1.4), and a screen is there or not, whatever it says. */
 	put_header_1(&r, HEADER, 4);
 	load_or_fail(&r);
-	assert_int_equal(value(&r, r.entry.rbx, 4) & 0x1000, 0);
+	assert_int_equal(guest_number(r.mem, r.entry.rbx, 4) & 0x1000, 0);
 	r.req.text_screen = true;
 	load_or_fail(&r);
-	assert_int_equal(value(&r, r.entry.rbx, 4) & 0x1000, 0x1000);
-	assert_int_equal(value(&r, r.entry.rbx + 109, 1), 2);
+	assert_int_equal(guest_number(r.mem, r.entry.rbx, 4) & 0x1000, 0x1000);
+	assert_int_equal(guest_number(r.mem, r.entry.rbx + 109, 1), 2);
 	/* The fields that flags promise have to be there. */
 	put_header_1(&r, HEADER, 4);
 	r.len = HEADER + 47;
@@ -784,7 +753,7 @@ static void test_addresses(void **state)
 		assert_memory_equal(gmem_hva(r.mem, kernel->gpa, cases[i].filled),
 				    r.file + cases[i].offset, cases[i].filled);
 		if (cases[i].len > cases[i].filled + 8)
-			assert_int_equal(value(&r, kernel->gpa + cases[i].filled, 8), 0);
+			assert_int_equal(guest_number(r.mem, kernel->gpa + cases[i].filled, 8), 0);
 		end(&r);
 	}
 }
@@ -814,7 +783,7 @@ static void test_addresses_in_elf(void **state)
 	make_raw_1(&r);
 	load_or_fail(&r);
 	assert_int_equal(r.entry.rip, 0x200100);
-	assert_int_equal(value(&r, r.entry.rbx, 4) & 0x20, 0);
+	assert_int_equal(guest_number(r.mem, r.entry.rbx, 4) & 0x20, 0);
 	end(&r);
 	begin(&r, MIB(32));
 	put_header_1(&r, HEADER, 0);
@@ -866,13 +835,13 @@ static void test_modules(void **state)
 	begin(&r, MIB(32));
 	make_1(&r, false);
 	load_or_fail(&r);
-	assert_int_equal(value(&r, r.entry.rbx, 4) & 8, 0);
+	assert_int_equal(guest_number(r.mem, r.entry.rbx, 4) & 8, 0);
 	low = r.layout.least_memory;
 	add_everything(&r);
 	load_or_fail(&r);
 	assert_sound(&r);
-	assert_int_equal(value(&r, r.entry.rbx + 20, 4), 3);
-	mods = value(&r, r.entry.rbx + 24, 4);
+	assert_int_equal(guest_number(r.mem, r.entry.rbx + 20, 4), 3);
+	mods = guest_number(r.mem, r.entry.rbx + 24, 4);
 	for (unsigned int i = 0; i < 3; i++) {
 		static const struct {
 			const char *data, *cmdline;
@@ -882,14 +851,15 @@ static void test_modules(void **state)
 			{second, "second of three", sizeof(second)},
 			{third, "", sizeof(third)},
 		};
-		const uint64_t at = value(&r, mods + 16 * i, 4);
+		const uint64_t at = guest_number(r.mem, mods + 16 * i, 4);
 
 		assert_int_equal(at % KIB(4), 0);
 		assert_true(at >= BSS_END);
-		assert_int_equal(value(&r, mods + 16 * i + 4, 4), at + want[i].len);
+		assert_int_equal(guest_number(r.mem, mods + 16 * i + 4, 4), at + want[i].len);
 		assert_memory_equal(gmem_hva(r.mem, at, want[i].len), want[i].data, want[i].len);
-		assert_string_equal(string(&r, value(&r, mods + 16 * i + 8, 4)), want[i].cmdline);
-		assert_int_equal(value(&r, mods + 16 * i + 12, 4), 0);
+		assert_string_equal(string(&r, guest_number(r.mem, mods + 16 * i + 8, 4)),
+				    want[i].cmdline);
+		assert_int_equal(guest_number(r.mem, mods + 16 * i + 12, 4), 0);
 	}
 	assert_int_equal(low, MIB(2));
 	assert_int_equal(r.layout.least_memory, MIB(2));
@@ -937,10 +907,10 @@ static void test_kernel_low(void **state)
 	r.req.cmdline = "low";
 	load_or_fail(&r);
 	assert_sound(&r);
-	assert_string_equal(string(&r, value(&r, r.entry.rbx + 16, 4)), "low");
+	assert_string_equal(string(&r, guest_number(r.mem, r.entry.rbx + 16, 4)), "low");
 	/* What a BIOS would have left of where room is below 1 MiB. */
-	assert_int_equal(value(&r, 0x40e, 2), 0x9fc0);
-	assert_int_equal(value(&r, 0x413, 2), 639);
+	assert_int_equal(guest_number(r.mem, 0x40e, 2), 0x9fc0);
+	assert_int_equal(guest_number(r.mem, 0x413, 2), 639);
 	poke(&r, 0x220 + M_BSS_END, 4, MIB(1));
 	assert_int_equal(load(&r), -ENOMEM);
 	assert_says(&r, "is not in guest RAM");
@@ -975,16 +945,17 @@ static void test_memory(void **state)
 		begin(&r, cases[i].memory);
 		make_1(&r, false);
 		load_or_fail(&r);
-		assert_int_equal(value(&r, r.entry.rbx + 4, 4), 639);
-		assert_int_equal(value(&r, r.entry.rbx + 8, 4), cases[i].upper);
-		assert_int_equal(value(&r, r.entry.rbx + 44, 4), 24 * r.map.count);
+		assert_int_equal(guest_number(r.mem, r.entry.rbx + 4, 4), 639);
+		assert_int_equal(guest_number(r.mem, r.entry.rbx + 8, 4), cases[i].upper);
+		assert_int_equal(guest_number(r.mem, r.entry.rbx + 44, 4), 24 * r.map.count);
 		for (unsigned int e = 0; e < r.map.count; e++) {
-			const uint64_t at = value(&r, r.entry.rbx + 48, 4) + 24 * (uint64_t)e;
+			const uint64_t at =
+				guest_number(r.mem, r.entry.rbx + 48, 4) + 24 * (uint64_t)e;
 
-			assert_int_equal(value(&r, at, 4), 20);
-			assert_int_equal(value(&r, at + 4, 8), r.map.entries[e].gpa);
-			assert_int_equal(value(&r, at + 12, 8), r.map.entries[e].len);
-			assert_int_equal(value(&r, at + 20, 4), r.map.entries[e].type);
+			assert_int_equal(guest_number(r.mem, at, 4), 20);
+			assert_int_equal(guest_number(r.mem, at + 4, 8), r.map.entries[e].gpa);
+			assert_int_equal(guest_number(r.mem, at + 12, 8), r.map.entries[e].len);
+			assert_int_equal(guest_number(r.mem, at + 20, 4), r.map.entries[e].type);
 		}
 		end(&r);
 	}
@@ -1001,11 +972,11 @@ static void test_cmdline(void **state)
 	make_1(&r, false);
 	r.req.linux_cmdline = "console=ttyS0";
 	load_or_fail(&r);
-	assert_string_equal(string(&r, value(&r, r.entry.rbx + 16, 4)), "");
+	assert_string_equal(string(&r, guest_number(r.mem, r.entry.rbx + 16, 4)), "");
 	memset(longest, 'a', sizeof(longest) - 1);
 	r.req.cmdline = longest;
 	load_or_fail(&r);
-	assert_string_equal(string(&r, value(&r, r.entry.rbx + 16, 4)), longest);
+	assert_string_equal(string(&r, guest_number(r.mem, r.entry.rbx + 16, 4)), longest);
 	end(&r);
 }
 
@@ -1016,9 +987,9 @@ static uint64_t tag_at(const struct rig *r, uint32_t type)
 {
 	uint64_t at = r->entry.rbx + 8;
 
-	while (value(r, at, 4) && value(r, at, 4) != type)
-		at += align_up(value(r, at + 4, 4), 8);
-	return value(r, at, 4) == type ? at : 0;
+	while (guest_number(r->mem, at, 4) && guest_number(r->mem, at, 4) != type)
+		at += align_up(guest_number(r->mem, at + 4, 4), 8);
+	return guest_number(r->mem, at, 4) == type ? at : 0;
 }
 
 static void test_bad_tags(void **state)
@@ -1129,7 +1100,7 @@ static void test_address_tags(void **state)
 	load_or_fail(&r);
 	assert_int_equal(piece(&r.layout, "kernel")->gpa, 0x800000 - HEADER);
 	assert_memory_equal(gmem_hva(r.mem, 0x800000 - HEADER, TOTAL), r.file, TOTAL);
-	assert_int_equal(value(&r, 0x800000 - HEADER + TOTAL, 8), 0);
+	assert_int_equal(guest_number(r.mem, 0x800000 - HEADER + TOTAL, 8), 0);
 	make_2(&r, true);
 	tag_2(&r, 2, 0, 4, HEADER - 1, UINT32_MAX, 0, 0);
 	assert_refused(&r, "header_addr 0xff leaves no room");
@@ -1197,7 +1168,7 @@ static void test_relocation(void **state)
 			fail_msg("case %zu: %s", i, r.err.text);
 		assert_sound(&r);
 		assert_int_equal(r.entry.rip, base + 0x10);
-		assert_int_equal(value(&r, tag_at(&r, 21) + 8, 4), base);
+		assert_int_equal(guest_number(r.mem, tag_at(&r, 21) + 8, 4), base);
 		assert_memory_equal(gmem_hva(r.mem, base, TEXT_LEN), r.file + TEXT, TEXT_LEN);
 		assert_memory_equal(gmem_hva(r.mem, base + 0x2000, DATA_LEN), r.file + DATA,
 				    DATA_LEN);
@@ -1221,9 +1192,9 @@ static void test_rsdp(void **state)
 	/* One that names the table of ACPI 1.0. */
 	r.req.rsdp_copy = old;
 	load_or_fail(&r);
-	assert_int_equal(value(&r, tag_at(&r, 14) + 4, 4), 28);
+	assert_int_equal(guest_number(r.mem, tag_at(&r, 14) + 4, 4), 28);
 	assert_memory_equal(string(&r, tag_at(&r, 14) + 8), old, 20);
-	assert_int_equal(value(&r, tag_at(&r, 15) + 4, 4), 44);
+	assert_int_equal(guest_number(r.mem, tag_at(&r, 15) + 4, 4), 44);
 	assert_memory_equal(string(&r, tag_at(&r, 15) + 8), old, 36);
 	end(&r);
 }

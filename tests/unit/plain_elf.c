@@ -17,6 +17,7 @@
 #include "skep/e820.h"
 #include "skep/err.h"
 #include "skep/gmem.h"
+#include "support/loading.h"
 
 #define SEGMENTS 3
 #define FILE_MAX KIB(32)
@@ -150,30 +151,6 @@ static int load(struct rig *r)
 	return boot_load(&r->req, r->mem, &r->entry, &r->layout, &r->err);
 }
 
-static void assert_says(const struct rig *r, const char *words)
-{
-	if (!strstr(r->err.text, words))
-		fail_msg("'%s' does not say '%s'", r->err.text, words);
-	assert_null(strchr(r->err.text, '\n'));
-	assert_true(strlen(r->err.text) < sizeof(r->err.text) - 1);
-}
-
-static uint64_t guest_value(const struct rig *r, uint64_t gpa, unsigned int size)
-{
-	uint64_t value = 0;
-
-	assert_int_equal(gmem_read(r->mem, gpa, &value, size), 0);
-	return value;
-}
-
-static const struct boot_piece *piece(const struct boot_layout *l, const char *name)
-{
-	for (unsigned int i = 0; i < l->count; i++)
-		if (!strcmp(l->pieces[i].name, name))
-			return &l->pieces[i];
-	return NULL;
-}
-
 /* Pieces in ascending order, in RAM, none over another. */
 static void assert_sound(const struct rig *r)
 {
@@ -193,7 +170,7 @@ static void assert_sound(const struct rig *r)
 /* SDM volume 3, 4.3: 32-bit paging with CR4.PSE. */
 static uint64_t walk32(const struct rig *r, uint64_t at)
 {
-	uint64_t e = guest_value(r, r->entry.cr3 + (at >> 22) * 4, 4);
+	uint64_t e = guest_number(r->mem, r->entry.cr3 + (at >> 22) * 4, 4);
 
 	if (!(e & 1))
 		return NOT_MAPPED;
@@ -202,7 +179,7 @@ static uint64_t walk32(const struct rig *r, uint64_t at)
 		assert_int_equal(e & 0x3fe000, 0); /* reserved, or above 4 GiB */
 		return (e & 0xffc00000) + (at & 0x3fffff);
 	}
-	e = guest_value(r, (e & 0xfffff000) + (at >> 12 & 1023) * 4, 4);
+	e = guest_number(r->mem, (e & 0xfffff000) + (at >> 12 & 1023) * 4, 4);
 	assert_int_equal(e & 2, 2);
 	return e & 1 ? (e & 0xfffff000) + (at & 0xfff) : NOT_MAPPED;
 }
@@ -213,7 +190,7 @@ static uint64_t walk64(const struct rig *r, uint64_t at)
 	uint64_t e = r->entry.cr3;
 
 	for (unsigned int shift = 39;; shift -= 9) {
-		e = guest_value(r, (e & ~UINT64_C(0xfff)) + (at >> shift & 511) * 8, 8);
+		e = guest_number(r->mem, (e & ~UINT64_C(0xfff)) + (at >> shift & 511) * 8, 8);
 		if (!(e & 1))
 			return NOT_MAPPED;
 		assert_int_equal(e & 2, 2);
@@ -289,9 +266,9 @@ static void test_flat32(void **state)
 	assert_int_equal(r.entry.cr3 | r.entry.cr4, 0);
 	assert_int_equal(r.entry.rax | r.entry.rbx | r.entry.rsi, 0);
 	assert_int_equal(r.entry.rsp, piece(&r.layout, "stack")->gpa + KIB(32));
-	assert_int_equal(guest_value(&r, r.entry.gdt + 0x10, 8), 0x00cf9b000000ffff);
-	assert_null(piece(&r.layout, "page tables"));
-	assert_null(piece(&r.layout, "command line"));
+	assert_int_equal(guest_number(r.mem, r.entry.gdt + 0x10, 8), 0x00cf9b000000ffff);
+	assert_null(find_piece(&r.layout, "page tables"));
+	assert_null(find_piece(&r.layout, "command line"));
 	end(&r);
 }
 
@@ -311,7 +288,7 @@ static void test_flat64(void **state)
 	assert_mapped(&r, s, 0);
 	assert_int_equal(r.entry.mode, CPU_LONG64);
 	assert_int_equal(r.entry.rip, 0x200000);
-	assert_int_equal(guest_value(&r, r.entry.gdt + 0x10, 8), 0x00af9b000000ffff);
+	assert_int_equal(guest_number(r.mem, r.entry.gdt + 0x10, 8), 0x00af9b000000ffff);
 	for (uint64_t at = 0; at < GIB(4); at += MIB(2) - 1)
 		assert_int_equal(walk(&r, at), at);
 	assert_int_equal(walk(&r, GIB(4)), NOT_MAPPED);
@@ -491,7 +468,7 @@ static void test_headers(void **state)
 	p.p_offset = 0;
 	memcpy(r.file + sizeof(Elf32_Ehdr) + sizeof(p), &p, sizeof(p));
 	assert_int_equal(load(&r), 0);
-	assert_null(piece(&r.layout, "segment 1"));
+	assert_null(find_piece(&r.layout, "segment 1"));
 	p.p_memsz++;
 	memcpy(r.file + sizeof(Elf32_Ehdr) + sizeof(p), &p, sizeof(p));
 	assert_true(load(&r) < 0);
@@ -531,7 +508,7 @@ static void test_params(void **state)
 	assert_int_equal(bp.e820_entries, r.map.count);
 	assert_int_equal(bp.hdr.ramdisk_image, 0x102000);
 	assert_int_equal(bp.hdr.ramdisk_size, 5004);
-	assert_int_equal(guest_value(&r, 0x102000 + 5000, 4), 77);
+	assert_int_equal(guest_number(r.mem, 0x102000 + 5000, 4), 77);
 	assert_string_equal(gmem_hva(r.mem, bp.hdr.cmd_line_ptr, 8), "one two");
 	assert_int_equal(r.entry.rsp, 0x10000);
 	end(&r);
@@ -565,24 +542,24 @@ static void test_multiboot(void **state)
 	info = r.entry.rbx;
 	assert_int_equal(r.entry.rax, 0x2badb002);
 	assert_int_equal(r.entry.rsi, 0);
-	assert_int_equal(guest_value(&r, info, 4), 0x1 | 0x4 | 0x8 | 0x40 | 0x200);
-	assert_int_equal(guest_value(&r, info + 8, 4), MIB(7) / 1024);
-	assert_string_equal(gmem_hva(r.mem, guest_value(&r, info + 16, 4), 8), "one two");
-	assert_int_equal(guest_value(&r, info + 20, 4), 2);
-	mods = guest_value(&r, info + 24, 4);
+	assert_int_equal(guest_number(r.mem, info, 4), 0x1 | 0x4 | 0x8 | 0x40 | 0x200);
+	assert_int_equal(guest_number(r.mem, info + 8, 4), MIB(7) / 1024);
+	assert_string_equal(gmem_hva(r.mem, guest_number(r.mem, info + 16, 4), 8), "one two");
+	assert_int_equal(guest_number(r.mem, info + 20, 4), 2);
+	mods = guest_number(r.mem, info + 24, 4);
 	for (unsigned int i = 0; i < 2; i++) {
-		const uint64_t at = guest_value(&r, mods + 16UL * i, 4);
+		const uint64_t at = guest_number(r.mem, mods + 16UL * i, 4);
 
 		assert_int_equal(at & 4095, 0);
-		assert_int_equal(guest_value(&r, mods + 16UL * i + 4, 4), at + 4);
+		assert_int_equal(guest_number(r.mem, mods + 16UL * i + 4, 4), at + 4);
 		assert_memory_equal(gmem_hva(r.mem, at, 4), "abcd", 4);
 	}
-	assert_string_equal(gmem_hva(r.mem, guest_value(&r, mods + 24, 4), 8), "its own");
-	assert_int_equal(guest_value(&r, info + 44, 4), r.map.count * 24);
-	map = guest_value(&r, info + 48, 4);
+	assert_string_equal(gmem_hva(r.mem, guest_number(r.mem, mods + 24, 4), 8), "its own");
+	assert_int_equal(guest_number(r.mem, info + 44, 4), r.map.count * 24);
+	map = guest_number(r.mem, info + 48, 4);
 	for (unsigned int i = 0; i < r.map.count; i++) {
-		assert_int_equal(guest_value(&r, map + 24UL * i, 4), 20);
-		assert_int_equal(guest_value(&r, map + 24UL * i + 4, 8), r.map.entries[i].gpa);
+		assert_int_equal(guest_number(r.mem, map + 24UL * i, 4), 20);
+		assert_int_equal(guest_number(r.mem, map + 24UL * i + 4, 8), r.map.entries[i].gpa);
 	}
 	end(&r);
 }
