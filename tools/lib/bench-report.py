@@ -147,7 +147,8 @@ def summary(rounds, main_figure):
 def scenario_report(scenario, runs):
     """One scenario, with every monitor's time as a multiple of the first's: skep's if it is in."""
     main_figure = MAIN[family(scenario)]
-    monitors = {name: summary(rounds, main_figure) for name, rounds in runs.items()}
+    whole = {n: r for n, r in runs.items() if sum("failed" not in one for one in r) > 1}
+    monitors = {name: summary(rounds, main_figure) for name, rounds in whole.items()}
     base = "skep" if "skep" in monitors else next(iter(monitors))
     ratios = {
         name: round(m[main_figure] / monitors[base][main_figure], 3)
@@ -159,6 +160,7 @@ def scenario_report(scenario, runs):
         "ratio_to": base,
         "ratios": ratios,
         "monitors": monitors,
+        "without_figures": sorted(set(runs) - set(whole)),
     }
 
 
@@ -178,6 +180,8 @@ def print_table(scenario, report):
         if figures["failures"]:
             line += f"  ({figures['failures']} failed and repeated)"
         print(line)
+    for name in report["without_figures"]:
+        print(f"{name:<14} no figures: it failed each time, or all but once")
 
 
 def first_line(*command):
