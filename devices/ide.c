@@ -145,7 +145,7 @@ struct unit_state {
 };
 
 struct ide_state {
-	uint64_t data[BUFFER_BYTES / sizeof(uint64_t)];
+	uint64_t data[BUFFER_BYTES / 8];
 	uint64_t lba;       /* of the first sector in the buffer */
 	uint32_t left;      /* sectors to come behind those */
 	uint32_t fill;      /* bytes in the buffer, or to be */
@@ -798,7 +798,7 @@ static void identify_geometry(const struct ide *ide, uint8_t *id)
 {
 	const struct unit_state *u = &ide->state.unit[selected(ide)];
 	uint64_t sectors = unit_of(ide)->sectors;
-	uint32_t usual = (uint32_t)MIN(sectors / (HEADS_USUAL * TRACK_USUAL), (uint64_t)16383);
+	uint32_t usual = (uint32_t)MIN(sectors / HEADS_USUAL / TRACK_USUAL, (uint64_t)16383);
 
 	put_word(id, 1, usual);
 	put_word(id, 3, HEADS_USUAL);

@@ -504,7 +504,7 @@ static int load_bios_data(struct plan *plan, struct err *err)
 	if (plan_find(plan, &want, &gpa, NULL))
 		return 0;
 	store_le16(data, E820_LOW_RAM_END >> 4);
-	store_le16(data + BIOS_BASE_MEMORY - BIOS_EBDA_SEGMENT, E820_LOW_RAM_END >> 10);
+	store_le16(&data[BIOS_BASE_MEMORY - BIOS_EBDA_SEGMENT], E820_LOW_RAM_END >> 10);
 	return plan_bytes(plan, want.name, gpa, data, sizeof(data), err);
 }
 
