@@ -264,11 +264,10 @@ static void show_plan(const struct plan *plan, const struct protocol *protocol,
 static int check_options(const struct plan *plan, const struct protocol *p, struct err *err)
 {
 	const struct boot_options *o = plan->options;
-	const bool elf = p == &elf_protocol, flat = p == &flat_protocol;
-	const char *key = o->at && !elf && !flat ? "at"
-			  : o->mode && !flat     ? "mode"
-			  : o->handoff && !elf   ? "handoff"
-						 : NULL;
+	const char *key = o->at && !p->takes_at             ? "at"
+			  : o->mode && !p->takes_mode       ? "mode"
+			  : o->handoff && !p->takes_handoff ? "handoff"
+							    : NULL;
 
 	if (!key)
 		return 0;

@@ -91,6 +91,8 @@ const struct protocol flat_protocol = {
 	.name = "flat",
 	.words = "as a flat file, put where at= says",
 	.by_name_only = true,
+	.takes_at = true,
+	.takes_mode = true,
 	.recognises = asked_for,
 	.plan = plan_flat,
 };

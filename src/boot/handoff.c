@@ -48,8 +48,7 @@ static int place_initrd(const struct plan *plan, struct linux_place *p, struct e
 		.align = PAGE,
 	};
 
-	for (unsigned int i = 0; i < plan->req->initrd_count; i++)
-		p->initrd_len += align_up(boot_image_size(plan->req->initrds[i]), 4);
+	p->initrd_len = plan_initrds_len(plan);
 	if (!p->initrd_len)
 		return 0;
 	for (unsigned int i = 0; i < plan->count; i++)

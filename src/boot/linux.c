@@ -11,6 +11,7 @@
 
 #include "image.h"
 #include "linux.h"
+#include "paging.h"
 
 /* boot.rst, "64-bit Boot Protocol": the entry is this far into the protected-mode part. */
 #define ENTRY64 0x200
@@ -88,7 +89,7 @@ static int plan64(struct plan *plan, struct err *err)
 	int ret = plan_self_unpacking(plan, CPU_LONG64, err);
 
 	plan->entry.rip += ENTRY64;
-	return ret ? ret : plan_identity(plan, err);
+	return ret ? ret : paging_plan(plan, NULL, true, err);
 }
 
 static void describe(const struct kernel *k, struct boot_info *info)

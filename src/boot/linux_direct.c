@@ -21,6 +21,7 @@
 #include "cache.h"
 #include "image.h"
 #include "linux.h"
+#include "paging.h"
 
 /* arch/x86/include/asm/page_64_types.h: where the kernel's image is mapped, and how far up it may
  * be when it is linked so that it can be moved. */
@@ -400,7 +401,7 @@ static int plan_direct(struct plan *plan, struct err *err)
 		ret = plan_payload(plan, &p, err);
 	else if (!ret)
 		ret = plan_vmlinux(plan, &p, err);
-	return ret ? ret : plan_identity(plan, err);
+	return ret ? ret : paging_plan(plan, NULL, true, err);
 }
 
 static void describe(const struct kernel *k, struct boot_info *info)

@@ -15,11 +15,6 @@
 
 #define PAGE KIB(4)
 
-static unsigned long long mib_up(uint64_t bytes)
-{
-	return (bytes >> 20) + !!(bytes & (MIB(1) - 1));
-}
-
 /*
  * Sets kernel and room_end when the kernel can go into RAM [lo, hi).
  *

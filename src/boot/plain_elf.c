@@ -222,6 +222,8 @@ static void describe(const struct kernel *k, struct boot_info *info)
 const struct protocol elf_protocol = {
 	.name = "elf",
 	.words = "as an ELF executable",
+	.takes_at = true,
+	.takes_handoff = true,
 	.recognises = is_elf,
 	.plan = plan_elf,
 	.describe = describe,

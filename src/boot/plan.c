@@ -17,11 +17,6 @@
 #define PAGE        KIB(4)
 #define GDT_ENTRIES 4
 
-static unsigned long long mib_up(uint64_t bytes)
-{
-	return (bytes >> 20) + !!(bytes & (MIB(1) - 1));
-}
-
 int plan_no_room(const struct plan *plan, const char *what, uint64_t needed, struct err *err)
 {
 	const uint64_t have = e820_ram_end(plan->req->memory, GMEM_HOLE_END);
@@ -254,6 +249,15 @@ int plan_cmdline(struct plan *plan, uint64_t most, struct err *err)
 	return plan_bytes(plan, "command line", CMDLINE_GPA, cmdline, len + 1, err);
 }
 
+uint64_t plan_initrds_len(const struct plan *plan)
+{
+	uint64_t len = 0;
+
+	for (unsigned int i = 0; i < plan->req->initrd_count; i++)
+		len += align_up(boot_image_size(plan->req->initrds[i]), 4);
+	return len;
+}
+
 int plan_initrds(struct plan *plan, uint64_t gpa, struct err *err)
 {
 	const unsigned int count = plan->req->initrd_count;
@@ -300,8 +304,7 @@ int plan_initrds_from(struct plan *plan, uint64_t lo, uint64_t *gpa, uint64_t *l
 	};
 	int ret;
 
-	for (unsigned int i = 0; i < plan->req->initrd_count; i++)
-		want.len += align_up(boot_image_size(plan->req->initrds[i]), 4);
+	want.len = plan_initrds_len(plan);
 	*len = want.len;
 	ret = plan_find(plan, &want, gpa, err);
 	return ret ? ret : plan_initrds(plan, *gpa, err);
@@ -321,28 +324,6 @@ int plan_elf_segments(struct plan *plan, const struct elf *elf, struct err *err)
 		ret = plan_file(plan, name, s->paddr, s->memsz, plan->req->kernel, s->offset,
 				s->filesz, err);
 	}
-	return ret;
-}
-
-/* SDM volume 3, 4.5: present, writable; in the last level, a page of 2 MiB. */
-#define PTE_TABLE 3U
-#define PTE_2M    0x83U
-
-int plan_identity(struct plan *plan, struct err *err)
-{
-	uint64_t(*tables)[512] = calloc(6, sizeof(*tables));
-	int ret;
-
-	if (!tables)
-		return err_sys(err, ENOMEM, "page tables");
-	tables[0][0] = (PAGE_TABLES_GPA + PAGE) | PTE_TABLE;
-	for (unsigned int i = 0; i < 4; i++)
-		tables[1][i] = (PAGE_TABLES_GPA + (2 + i) * PAGE) | PTE_TABLE;
-	for (unsigned int i = 0; i < 4 * 512; i++)
-		tables[2 + i / 512][i % 512] = i * MIB(2) | PTE_2M;
-	plan->entry.cr3 = PAGE_TABLES_GPA;
-	ret = plan_bytes(plan, "page tables", PAGE_TABLES_GPA, tables, 6 * sizeof(*tables), err);
-	free(tables);
 	return ret;
 }
 
@@ -390,6 +371,5 @@ void plan_free(struct plan *plan)
 		return;
 	for (unsigned int i = 0; i < plan->count; i++)
 		free(plan->pieces[i].bytes);
-	boot_close(plan->unpacked);
 	free(plan);
 }

@@ -46,7 +46,6 @@ struct plan {
 	uint64_t least_memory; /* 0: up to the end of the last piece */
 	/* Called when all pieces are in place. */
 	int (*finish)(struct plan *plan, struct gmem *mem, struct err *err);
-	struct boot_image *unpacked; /* closed with the plan */
 	/* linux_direct.c: the kernel is somewhere else than it was linked for, at random. */
 	bool random;
 };
@@ -81,6 +80,12 @@ struct plan_want {
 int plan_find(const struct plan *plan, const struct plan_want *want, uint64_t *gpa,
 	      struct err *err);
 
+/* Whole mebibytes that hold @bytes, as sentences have them. */
+static inline unsigned long long mib_up(uint64_t bytes)
+{
+	return (bytes >> 20) + !!(bytes & 0xfffff);
+}
+
 /* Says that @needed bytes from 0 on are wanted, and which of three reasons is in the way. */
 int plan_no_room(const struct plan *plan, const char *what, uint64_t needed, struct err *err);
 
@@ -96,11 +101,11 @@ int plan_stack(struct plan *plan, struct err *err);
 /* Linux's command line with its terminating zero, at CMDLINE_GPA; at most @most characters. */
 int plan_cmdline(struct plan *plan, uint64_t most, struct err *err);
 
+/* What the initrds take one behind the other, each padded to 4 bytes. */
+uint64_t plan_initrds_len(const struct plan *plan);
+
 /* The initrds one behind the other at @gpa, each padded to 4 bytes. */
 int plan_initrds(struct plan *plan, uint64_t gpa, struct err *err);
-
-/* Long mode's tables in [PAGE_TABLES_GPA, PAGE_TABLES_END): the first 4 GiB map to themselves. */
-int plan_identity(struct plan *plan, struct err *err);
 
 /* The same, in the lowest place from @lo on that has room for all; at least one. */
 int plan_initrds_from(struct plan *plan, uint64_t lo, uint64_t *gpa, uint64_t *len,

@@ -37,6 +37,8 @@ struct protocol {
 	const char *name;
 	const char *words;
 	bool by_name_only; /* for images that say nothing of themselves */
+	/* Which options it has a use for, of those that most have not; others are refused. */
+	bool takes_at, takes_mode, takes_handoff;
 	/*
 	 * Whether the image is of the kind; *@why is static text, "it has a setup header". An image
 	 * of the kind may still be damaged: that is plan()'s to say.
