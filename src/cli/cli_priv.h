@@ -28,11 +28,15 @@ struct flag {
 
 struct command {
 	const char *name;
-	const char *summary;   /* one line */
-	const char *arguments; /* "FILE…", or NULL: takes none */
-	const struct flag *flags;
+	const char *summary;               /* one line */
+	const char *arguments;             /* "FILE…", or NULL: takes none */
+	const struct flag *flags;          /* its own; NULL: none */
+	const struct flag *shared;         /* those that it has in common with others; NULL: none */
 	int (*run)(int argc, char **argv); /* argv[0] is the command's name */
 };
+
+/* The flag behind @f among all flags of @c; NULL stands before the first and behind the last. */
+const struct flag *command_flag(const struct command *c, const struct flag *f);
 
 /* All commands; the name of the last is NULL. */
 extern const struct command commands[];
@@ -54,7 +58,6 @@ int cmd_inspect(int argc, char **argv);
 int cmd_devices(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
-extern const struct flag run_flags[];
 extern const struct flag inspect_flags[];
 
 #endif

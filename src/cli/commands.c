@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli_priv.h"
+#include "machine.h"
 
 /*
  * For the build: what the manual and the shell completion are made from. A line per command, its
@@ -18,7 +19,7 @@ static int cmd_tables(int argc, char **argv)
 			continue;
 		printf("command\t%s\t%s\t%s\n", c->name, c->arguments ? c->arguments : "-",
 		       c->summary);
-		for (const struct flag *f = c->flags; f && f->name; f++)
+		for (const struct flag *f = NULL; (f = command_flag(c, f));)
 			printf("flag\t%s\t%c\t%s\t%s\t%s\n", c->name, f->letter ? f->letter : '-',
 			       f->name, f->arg ? f->arg : "-", f->help);
 	}
@@ -26,14 +27,16 @@ static int cmd_tables(int argc, char **argv)
 }
 
 const struct command commands[] = {
-	{"run", "boot a kernel, or the built-in demo guest", NULL, run_flags, cmd_run},
+	{"run", "boot a kernel, or the built-in demo guest", NULL, NULL, machine_flags, cmd_run},
 	{"inspect", "say what a kernel image is and how it would be booted", "FILE...",
-	 inspect_flags, cmd_inspect},
-	{"devices", "list the device table, or one device's options", "[NAME]", NULL, cmd_devices},
+	 inspect_flags, NULL, cmd_inspect},
+	{"devices", "list the device table, or one device's options", "[NAME]", NULL, NULL,
+	 cmd_devices},
 	{"doctor", "say what this host offers and lacks, with the cure for each lack", NULL, NULL,
-	 cmd_doctor},
-	{"_tables", "the tables of commands and flags, for the build", NULL, NULL, cmd_tables},
-	{NULL, NULL, NULL, NULL, NULL},
+	 NULL, cmd_doctor},
+	{"_tables", "the tables of commands and flags, for the build", NULL, NULL, NULL,
+	 cmd_tables},
+	{NULL, NULL, NULL, NULL, NULL, NULL},
 };
 
 const struct command *command_find(const char *name)

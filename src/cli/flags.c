@@ -15,14 +15,37 @@ int cli_fail(int status, const struct err *err)
 	return status;
 }
 
+static const struct flag *first_of(const struct flag *flags)
+{
+	return flags && flags->name ? flags : NULL;
+}
+
+const struct flag *command_flag(const struct command *c, const struct flag *f)
+{
+	const struct flag *end = c->flags;
+
+	if (!f && first_of(c->flags))
+		return c->flags;
+	if (!f)
+		return first_of(c->shared);
+	f++;
+	if (f->name)
+		return f;
+	while (end && end->name)
+		end++;
+	return f == end ? first_of(c->shared) : NULL;
+}
+
 static void print_help(const struct command *command)
 {
-	printf("skep %s%s%s%s: %s\n", command->name, command->flags ? " [options]" : "",
+	const bool flags = command_flag(command, NULL);
+
+	printf("skep %s%s%s%s: %s\n", command->name, flags ? " [options]" : "",
 	       command->arguments ? " " : "", command->arguments ? command->arguments : "",
 	       command->summary);
-	if (command->flags)
+	if (flags)
 		putchar('\n');
-	for (const struct flag *f = command->flags; f && f->name; f++) {
+	for (const struct flag *f = NULL; (f = command_flag(command, f));) {
 		char left[64];
 
 		snprintf(left, sizeof(left), "%c%c%s --%s%s%s", f->letter ? '-' : ' ',
@@ -32,19 +55,19 @@ static void print_help(const struct command *command)
 	}
 }
 
-static const struct flag *flag_by_letter(const struct flag *flags, char letter)
+static const struct flag *flag_by_letter(const struct command *c, char letter)
 {
-	for (; flags && flags->name; flags++)
-		if (flags->letter == letter)
-			return flags;
+	for (const struct flag *f = NULL; (f = command_flag(c, f));)
+		if (f->letter == letter)
+			return f;
 	return NULL;
 }
 
-static const struct flag *flag_by_name(const struct flag *flags, const char *name, size_t n)
+static const struct flag *flag_by_name(const struct command *c, const char *name, size_t n)
 {
-	for (; flags && flags->name; flags++)
-		if (strlen(flags->name) == n && !memcmp(flags->name, name, n))
-			return flags;
+	for (const struct flag *f = NULL; (f = command_flag(c, f));)
+		if (strlen(f->name) == n && !memcmp(f->name, name, n))
+			return f;
 	return NULL;
 }
 
@@ -55,7 +78,7 @@ static int unknown_flag(const struct command *command, const char *given, struct
 	char name[64];
 	size_t n = 0;
 
-	for (const struct flag *f = command->flags; f && f->name && n < FLAGS_MAX; f++)
+	for (const struct flag *f = NULL; (f = command_flag(command, f)) && n < FLAGS_MAX;)
 		words[n++] = f->name;
 	words[n++] = "help";
 	words[n] = NULL;
@@ -79,11 +102,11 @@ static int parse_one(const struct command *command, int argc, char **argv, int *
 	if (word[1] == '-') {
 		size_t n = strcspn(word + 2, "=");
 
-		f = flag_by_name(command->flags, word + 2, n);
+		f = flag_by_name(command, word + 2, n);
 		if (word[2 + n])
 			value = word + 2 + n + 1;
 	} else {
-		f = flag_by_letter(command->flags, word[1]);
+		f = flag_by_letter(command, word[1]);
 		if (word[2])
 			value = word + 2;
 	}

@@ -33,8 +33,8 @@ static const struct flag flags[] = {
 	{0, "print-config", NULL, "a long switch", note, NULL},
 	{0, NULL, NULL, NULL, NULL, NULL},
 };
-static const struct command plain = {"run", "runs", NULL, flags, NULL};
-static const struct command taking = {"inspect", "inspects", "FILE...", flags, NULL};
+static const struct command plain = {"run", "runs", NULL, flags, NULL, NULL};
+static const struct command taking = {"inspect", "inspects", "FILE...", flags, NULL, NULL};
 
 #define WORDS_MAX 16
 
@@ -114,6 +114,35 @@ static void mistakes_cost_one_sentence(void **state)
 	assert_int_equal(PARSE(&plain, "--", "x"), -EINVAL);
 }
 
+static void shared_flags_stand_behind_a_commands_own(void **state)
+{
+	static const struct flag own[] = {
+		{'e', "expect", "TEXT", "a text", note, NULL},
+		{0, NULL, NULL, NULL, NULL, NULL},
+	};
+	static const struct command both = {"smoke", "judges", NULL, own, flags, NULL};
+	static const struct command shared = {"run", "runs", NULL, NULL, flags, NULL};
+	char *argv[WORDS_MAX];
+	struct seen seen;
+	struct err err;
+	const struct flag *f = command_flag(&both, NULL);
+
+	(void)state;
+	assert_ptr_equal(f, own);
+	for (size_t i = 0; i + 1 < ARRAY_SIZE(flags); i++) {
+		f = command_flag(&both, f);
+		assert_ptr_equal(f, &flags[i]);
+	}
+	assert_null(command_flag(&both, f));
+	assert_ptr_equal(command_flag(&shared, NULL), flags);
+	assert_int_equal(PARSE(&both, "-k", "a", "--expect", "b", "-q"), 6);
+	assert_string_equal(seen.log, "kernel=a;expect=b;quiet=;");
+	assert_int_equal(PARSE(&both, "--expct", "b"), -EINVAL);
+	assert_non_null(strstr(err.text, "did you mean --expect?"));
+	assert_int_equal(PARSE(&both, "--memry", "b"), -EINVAL);
+	assert_non_null(strstr(err.text, "did you mean --memory?"));
+}
+
 static void every_command_is_well_formed(void **state)
 {
 	(void)state;
@@ -121,10 +150,11 @@ static void every_command_is_well_formed(void **state)
 		assert_non_null(c->summary);
 		assert_non_null(c->run);
 		assert_ptr_equal(command_find(c->name), c);
-		for (const struct flag *f = c->flags; f && f->name; f++) {
+		for (const struct flag *f = NULL; (f = command_flag(c, f));) {
 			assert_non_null(f->help);
 			assert_non_null(f->apply);
-			for (const struct flag *g = c->flags; g != f; g++) {
+			for (const struct flag *g = command_flag(c, NULL); g != f;
+			     g = command_flag(c, g)) {
 				assert_string_not_equal(f->name, g->name);
 				assert_true(!f->letter || f->letter != g->letter);
 			}
@@ -138,6 +168,7 @@ int main(void)
 		cmocka_unit_test(every_form_is_taken),
 		cmocka_unit_test(arguments_gather_behind_the_flags),
 		cmocka_unit_test(mistakes_cost_one_sentence),
+		cmocka_unit_test(shared_flags_stand_behind_a_commands_own),
 		cmocka_unit_test(every_command_is_well_formed),
 	};
 

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One machine, from its options to its result.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "machine.h"
+#include "skep/chan.h"
+#include "skep/clock.h"
+#include "skep/config.h"
+#include "skep/err.h"
+#include "skep/kvm.h"
+#include "skep/vm.h"
+
+void machine_result_init(struct result *result, const struct machine_args *args)
+{
+	*result = (struct result){
+		.started = clock_now(),
+		.status = STATUS_REFUSED,
+		.kernel = config_get(args->config, "boot.kernel"),
+		.name = config_get(args->config, "machine.name"),
+	};
+}
+
+/* What there is to tell of a machine that has ended. */
+static void collect(const struct machine_args *args, const struct machine_hooks *hooks,
+		    struct vm *vm, struct result *result)
+{
+	result->ran = true;
+	if (hooks && hooks->ended)
+		hooks->ended(hooks->ctx, vm, result);
+	result->status = ending_status(&result->ending);
+	if (args->result)
+		result_collect(result, vm);
+	if (args->dump_state)
+		vm_dump_state(vm, stderr);
+}
+
+static int run(struct machine_args *args, const struct machine_hooks *hooks, struct result *result,
+	       struct err *err)
+{
+	char screen[SCREEN_TEXT_MAX] = "";
+	struct vm *vm;
+	int kvm_fd = kvm_open(err);
+	int ret;
+
+	if (kvm_fd < 0) {
+		result->status = STATUS_NO_KVM;
+		return kvm_fd;
+	}
+	ret = vm_create(&vm, args->config, kvm_fd, &args->log, err);
+	if (ret)
+		return ret;
+	if (hooks && hooks->ready)
+		ret = hooks->ready(hooks->ctx, vm, err);
+	if (!ret)
+		ret = vm_run(vm, &result->ending, err);
+	if (!ret) {
+		collect(args, hooks, vm, result);
+		vm_last_screen(vm, screen);
+	}
+	vm_destroy(vm);
+	/* Behind what consoles had left to say. */
+	fputs(screen, stdout);
+	return ret;
+}
+
+int machine_run(struct machine_args *args, const struct machine_hooks *hooks, struct result *result,
+		struct err *err)
+{
+	int ret;
+
+	chan_install_crash_restore();
+	ret = run(args, hooks, result, err);
+	if (ret)
+		snprintf(result->ending.reason, sizeof(result->ending.reason), "%.*s",
+			 (int)sizeof(result->ending.reason) - 1, err->text);
+	return ret;
+}
