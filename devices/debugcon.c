@@ -39,7 +39,7 @@ static const struct option debugcon_options[] = {
 		.type = OPTION_STRING,
 		.offset = offsetof(struct debugcon_options, backend),
 		.fallback = "none",
-		.help = "the host's end: stdio, pty, file:PATH, unix:PATH or none",
+		.help = "the host's end: stdio, stdout, pty, file:PATH, unix:PATH or none",
 	},
 	OPTION_END,
 };
@@ -86,7 +86,7 @@ static size_t debugcon_input(struct device *dev, const uint8_t *data, size_t len
 	return len;
 }
 
-static const struct chan_ops debugcon_chan_ops = {.input = debugcon_input};
+static const struct chan_ops debugcon_chan_ops = {.input = debugcon_input, .deaf = true};
 
 static int debugcon_create(struct device *dev, struct err *err)
 {

@@ -185,7 +185,7 @@ static const struct option uart_options[] = {
 		.type = OPTION_STRING,
 		.offset = offsetof(struct uart_options, backend),
 		.fallback = "none",
-		.help = "the host's end: stdio, pty, file:PATH, unix:PATH or none",
+		.help = "the host's end: stdio, stdout, pty, file:PATH, unix:PATH or none",
 	},
 	OPTION_END,
 };

@@ -85,7 +85,7 @@ static const struct option console_options[] = {
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct console_options, backend),
 	 .fallback = "none",
-	 .help = "stdio, pty, file:PATH, unix:PATH or none"},
+	 .help = "stdio, stdout, pty, file:PATH, unix:PATH or none"},
 	PORT_OPTION(1),
 	PORT_OPTION(2),
 	PORT_OPTION(3),
@@ -437,6 +437,7 @@ static const struct chan_port_ops named_ops = {
 	.room = port_room,
 	.connected = port_connected,
 	.lossless = true,
+	.untapped = true,
 };
 
 /* NAME:BACKEND; the guest makes the name of a file of it. */

@@ -22,6 +22,7 @@
  *	file:PATH	output to a file, truncated; no input
  *	unix:PATH	a listening stream socket, one client at a time; output while there is no
  *			client is kept as long as the queue holds it
+ *	stdout		standard output; no input, and a terminal stays as it is
  *	none		output vanishes, there is no input
  *
  * When standard input is a terminal, Ctrl-a begins an escape: x ends the machine, p pauses it and
@@ -49,6 +50,8 @@ struct chan_ops {
 	size_t (*input)(struct device *dev, const uint8_t *data, size_t len);
 	/* A person asked for a break condition (Ctrl-a b). As input. May be NULL. */
 	void (*input_break)(struct device *dev);
+	/* Input has nowhere to go, and is taken for the terminal's escapes alone. */
+	bool deaf;
 };
 
 /*
@@ -74,6 +77,8 @@ struct chan_port_ops {
 	 * before it left is offered until it was taken; the next client waits meanwhile.
 	 */
 	bool lossless;
+	/* What is put is no console's output: no tap hears it. */
+	bool untapped;
 };
 
 /*
@@ -122,6 +127,26 @@ void chan_hurry(struct machine *m, bool on);
 
 /* The device has room for input again. Device's lock held; for a port, on its worker. */
 void chan_want_input(struct chan *c);
+
+/*
+ * Whoever wants to hear what a machine's consoles say: every byte that is put, in order, before any
+ * is dropped, whatever the channel's end, "none" too. On the thread that puts it, with the device's
+ * lock held or on the port's worker; so bytes() is quick, never waits, and takes leaf locks alone.
+ */
+struct chan_tap {
+	void (*bytes)(struct chan_tap *tap, const struct device *dev, const uint8_t *data,
+		      size_t len);
+	struct chan_tap *next; /* chan.c's */
+};
+/* Before vm_run(); @tap outlives the machine. */
+void chan_add_tap(struct machine *m, struct chan_tap *tap);
+
+/*
+ * Types @len bytes into the console of @m that @dev is: they come to the device as if they had come
+ * from the host, as it has room for them, and before anything else that waits. -ENODEV: it has no
+ * console, or one without input; -ENOMEM. Control thread.
+ */
+int chan_type(struct machine *m, const struct device *dev, const char *text, size_t len);
 
 struct chan_totals {
 	uint64_t out_bytes;   /* put by the device */

@@ -21,6 +21,7 @@
 
 struct bus;
 struct chan;
+struct chan_tap;
 struct config;
 struct err;
 struct gmem;
@@ -79,7 +80,9 @@ struct machine {
 	 */
 	bool (*toggle_pause)(struct machine *m);
 
-	struct chan *chans; /* those that are open; chan.c's own */
+	/* chan.c's own. */
+	struct chan *chans; /* those that are open */
+	struct chan_tap *taps;
 };
 
 struct device {

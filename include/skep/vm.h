@@ -41,6 +41,9 @@ int vm_defaults(struct config *config, struct err *err);
 int vm_create(struct vm **vm, const struct config *config, int kvm_fd, struct log *log,
 	      struct err *err);
 
+/* The machine itself, for whoever watches it. */
+struct machine *vm_machine(struct vm *vm);
+
 /* Runs the machine until it ends. */
 int vm_run(struct vm *vm, struct ending *ending, struct err *err);
 

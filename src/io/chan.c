@@ -45,11 +45,20 @@
 
 /* Output: the vCPU's side */
 
+void chan_add_tap(struct machine *m, struct chan_tap *tap)
+{
+	tap->next = m->taps;
+	m->taps = tap;
+}
+
 void chan_put(struct chan *c, const uint8_t *data, size_t len)
 {
 	bool post = false;
 	size_t n;
 
+	/* Only grown before a vCPU runs, so no lock. */
+	for (struct chan_tap *t = c->untapped ? NULL : c->dev->machine->taps; t; t = t->next)
+		t->bytes(t, c->dev, data, len);
 	lock_take(&c->lock);
 	n = c->dead ? 0 : MIN(len, CHAN_OUT_BYTES - c->out_tail);
 	if (n)
@@ -436,15 +445,42 @@ static size_t give(struct chan *c, const uint8_t *data, size_t len)
 	return c->ops ? c->ops->input(c->dev, data, len) : c->port_ops->input(c->port, data, len);
 }
 
+/* Offers what was typed; false while some of it is left. The channel's worker, device's lock held.
+ */
+static bool offer_typed(struct chan *c)
+{
+	uint8_t piece[256];
+	size_t n, taken;
+
+	do {
+		lock_take(&c->lock);
+		n = MIN(c->typed_len, sizeof(piece));
+		if (n)
+			memcpy(piece, c->typed, n);
+		lock_drop(&c->lock);
+		taken = n ? give(c, piece, n) : 0;
+		bug_on(taken > n);
+		lock_take(&c->lock);
+		c->typed_len -= taken;
+		if (taken)
+			memmove(c->typed, c->typed + taken, c->typed_len);
+		c->totals.in_bytes += taken;
+		lock_drop(&c->lock);
+	} while (taken);
+	return !n;
+}
+
 /* Offers the device what is there, with a break in its place. */
 static void offer(struct chan *c)
 {
 	struct device *dev = c->dev;
 	size_t until, taken;
+	bool blocked;
 
 	if (c->ops)
 		device_lock(dev);
-	for (;;) {
+	blocked = !offer_typed(c);
+	while (!blocked) {
 		until = MIN(c->in_len, c->in_break);
 		if (c->in_at < until) {
 			taken = give(c, c->in_buf + c->in_at, until - c->in_at);
@@ -457,9 +493,33 @@ static void offer(struct chan *c)
 		if (c->ops && c->ops->input_break)
 			c->ops->input_break(dev);
 	}
-	c->in_blocked = c->in_at < c->in_len;
+	c->in_blocked = blocked || c->in_at < c->in_len;
 	if (c->ops)
 		device_unlock(dev);
+}
+
+int chan_type(struct machine *m, const struct device *dev, const char *text, size_t len)
+{
+	struct chan *c = NULL;
+	uint8_t *typed;
+
+	for (struct chan *o = m->chans; o; o = o->next)
+		if (o->dev == dev && !o->untapped)
+			c = o;
+	if (!c || (c->ops && c->ops->deaf))
+		return -ENODEV;
+	lock_take(&c->lock);
+	typed = realloc(c->typed, c->typed_len + len);
+	if (typed) {
+		memcpy(typed + c->typed_len, text, len);
+		c->typed = typed;
+		c->typed_len += len;
+	}
+	lock_drop(&c->lock);
+	if (!typed)
+		return -ENOMEM;
+	worker_post(c->worker, &c->in_post);
+	return 0;
 }
 
 /* Starts at the front again; no read is under way. */
@@ -609,6 +669,7 @@ int chan_open_port(struct chan **cp, struct device *dev, struct worker *w, const
 	c->port = port;
 	c->has_input = true;
 	c->lossless = ops->lossless;
+	c->untapped = ops->untapped;
 	return open_chan(cp, c, spec, err);
 }
 
@@ -724,6 +785,7 @@ void chan_close(struct chan *c)
 		munmap(c->out_buf, CHAN_OUT_BYTES + CHAN_IN_BYTES);
 	pthread_cond_destroy(&c->moved);
 	lock_destroy(&c->lock);
+	free(c->typed);
 	free(c->what);
 	free(c->path);
 	free(c);

@@ -157,7 +157,7 @@ static int stdio_input(struct chan *c, struct err *err)
 	return add_file(c, &c->in, err);
 }
 
-static int open_stdio(struct chan *c, const char *arg, struct err *err)
+static int open_stdout(struct chan *c, const char *arg, struct err *err)
 {
 	int ret;
 
@@ -168,11 +168,14 @@ static int open_stdio(struct chan *c, const char *arg, struct err *err)
 			       "pty, file:PATH or unix:PATH");
 	c->kind = CHAN_STDIO;
 	ret = name_end(c, "standard output", "", err);
-	if (!ret)
-		ret = stdio_output(c, err);
-	if (!ret)
-		ret = stdio_input(c, err);
-	return ret;
+	return ret ? ret : stdio_output(c, err);
+}
+
+static int open_stdio(struct chan *c, const char *arg, struct err *err)
+{
+	int ret = open_stdout(c, arg, err);
+
+	return ret ? ret : stdio_input(c, err);
 }
 
 static void close_stdio(struct chan *c)
@@ -561,11 +564,12 @@ int chan_host_open(struct chan *c, const char *spec, struct err *err)
 		int (*open)(struct chan *c, const char *arg, struct err *err);
 	} ends[] = {
 		{.word = "stdio", .open = open_stdio},
+		{.word = "stdout", .open = open_stdout},
 		{.word = "pty", .open = open_pty},
 		{.word = "file", .path = true, .open = open_file},
 		{.word = "unix", .path = true, .open = open_unix},
 	};
-	static const char *const words[] = {"stdio", "pty", "file", "unix", "none", NULL};
+	static const char *const words[] = {"stdio", "stdout", "pty", "file", "unix", "none", NULL};
 	size_t n = strcspn(spec, ":");
 	const char *near;
 	char word[16];
@@ -582,10 +586,10 @@ int chan_host_open(struct chan *c, const char *spec, struct err *err)
 		}
 	snprintf(word, sizeof(word), "%.*s", (int)MIN(n, sizeof(word) - 1), spec);
 	near = nearest_word(word, words);
-	return err_set(
-		err, EINVAL,
-		"'%.64s' is not a console: it is stdio, pty, file:PATH, unix:PATH or none%s%s%s",
-		spec, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+	return err_set(err, EINVAL,
+		       "'%.64s' is not a console: it is stdio, stdout, pty, file:PATH, unix:PATH "
+		       "or none%s%s%s",
+		       spec, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
 void chan_host_close(struct chan *c)

@@ -47,6 +47,7 @@ struct chan {
 	void *port;
 	bool has_input; /* somebody wants it */
 	bool lossless;
+	bool untapped;
 	enum chan_kind kind;
 	char *what;       /* the host's end, for sentences */
 	uint8_t *out_buf; /* CHAN_OUT_BYTES, and behind them the input's */
@@ -93,6 +94,8 @@ struct chan {
 	bool stalled;      /* nobody waits for the reader */
 	bool dead;         /* nothing will ever be written again */
 	bool hurry;        /* nobody waits at all: see chan_hurry() */
+	uint8_t *typed;    /* by chan_type(), and not taken yet */
+	size_t typed_len;
 	struct chan_totals totals;
 	atomic_bool crowded; /* out_tail is beyond CHAN_CROWDED */
 };

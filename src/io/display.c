@@ -272,6 +272,7 @@ static const struct chan_port_ops display_chan_ops = {
 	.input = display_input,
 	.room = more_room,
 	.resized = display_resized,
+	.untapped = true,
 };
 
 /* Opening and closing */

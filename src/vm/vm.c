@@ -353,6 +353,11 @@ void vm_destroy(struct vm *vm)
 	free(vm);
 }
 
+struct machine *vm_machine(struct vm *vm)
+{
+	return &vm->machine;
+}
+
 static uint64_t resident_bytes(void)
 {
 	FILE *f = fopen("/proc/self/statm", "re");
