@@ -21,7 +21,8 @@ enum lock_rank {
 	LOCK_LINE,   /* an interrupt line that more threads drive than its device's lock covers */
 	LOCK_WIRE,   /* interrupt wires */
 	LOCK_CHIP,   /* interrupt chips: driven by wires */
-	LOCK_LEAF,   /* nothing is taken below: timers, queues, channels */
+	LOCK_LEAF,   /* nothing else is taken below: timers, queues, channels */
+	LOCK_TRACE,  /* a tap on the trace: whatever is held, something may be recorded */
 };
 
 struct lock {

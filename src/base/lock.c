@@ -5,11 +5,11 @@
 
 #ifdef SKEP_LOCK_CHECKS
 /* What this thread holds, by rank: never two of one rank. */
-static _Thread_local const struct lock *held[LOCK_LEAF + 1];
+static _Thread_local const struct lock *held[LOCK_TRACE + 1];
 
 static void note_take(const struct lock *l)
 {
-	for (unsigned int rank = l->rank; rank <= LOCK_LEAF; rank++)
+	for (unsigned int rank = l->rank; rank <= LOCK_TRACE; rank++)
 		bug_on(held[rank]); /* this rank or a higher one is held already */
 	held[l->rank] = l;
 }

@@ -12,7 +12,7 @@
 #include "skep/lock.h"
 
 static const enum lock_rank ranks[] = {LOCK_VM,   LOCK_BRIDGE, LOCK_DEVICE, LOCK_LINE,
-				       LOCK_WIRE, LOCK_CHIP,   LOCK_LEAF};
+				       LOCK_WIRE, LOCK_CHIP,   LOCK_LEAF,   LOCK_TRACE};
 
 /* How a child that runs @fn ends: 0, or the signal that stopped it. */
 static int signal_of(void (*fn)(void))
