@@ -47,6 +47,7 @@ enum end_kind {
 	END_TIMEOUT,      /* the time given ran out */
 	END_SIGNAL,       /* a signal ended skep: code is its number */
 	END_HOST,         /* the host failed skep */
+	END_BUDGET,       /* it ended well, and took longer than it was allowed to */
 };
 
 struct ending {
@@ -73,6 +74,12 @@ struct machine {
 	 * to LOCK_CHIP held; returns at once, the vCPUs leave the guest soon after.
 	 */
 	void (*end)(struct machine *m, const struct ending *ending);
+
+	/*
+	 * The guest says that it has got somewhere, which it calls @name. As end. NULL: nobody
+	 * listens.
+	 */
+	void (*mark)(struct machine *m, const char *name);
 
 	/*
 	 * Pauses the machine, or has it go on if it is paused; returns whether it is paused now.

@@ -130,6 +130,88 @@ static void loads(void **state)
 	assert_int_equal(c->loaded(b->dev, &b->rig.err), 0);
 }
 
+/* What the port told the machine, in order, each with a space behind. */
+static char marks[256];
+
+static void record_mark(struct machine *m, const char *name)
+{
+	(void)m;
+	strncat(marks, name, sizeof(marks) - strlen(marks) - 2);
+	strcat(marks, " ");
+}
+
+static const char *marked(struct bench *b, const char *bytes, size_t n)
+{
+	b->rig.machine.mark = record_mark;
+	marks[0] = '\0';
+	for (size_t i = 0; i < n; i++)
+		rig_out8(&b->rig, 0x80, (uint8_t)bytes[i]);
+	return marks;
+}
+#define MARKED(b, bytes) marked(b, bytes, sizeof(bytes) - 1)
+
+static void marks_are_told_by_number_and_by_name(void **state)
+{
+	struct bench *b = *state;
+
+	assert_string_equal(MARKED(b, "\xa5\x5a\x07"), "7 ");
+	assert_string_equal(MARKED(b, "\xa5\x5a\xff"), "255 ");
+	assert_string_equal(MARKED(b, "\xa5\x5a\0ready\0"), "ready ");
+	assert_string_equal(MARKED(b, "\xa5\x5a\0"
+				      "db-up_2.0\0\xa5\x5a\x01"),
+			    "db-up_2.0 1 ");
+	/* All that is in the way of the first byte. */
+	assert_string_equal(MARKED(b, "\x11\xa5\xa5\x5a\x01"), "1 ");
+	/* The longest name, and one that is longer. */
+	assert_string_equal(MARKED(b, "\xa5\x5a\0aaaaaaaaaaaaaaaaaaaaaa\0"),
+			    "aaaaaaaaaaaaaaaaaaaaaa ");
+	assert_string_equal(MARKED(b, "\xa5\x5a\0aaaaaaaaaaaaaaaaaaaaaaa\0"), "");
+	assert_string_equal(MARKED(b, "\xa5\x5a\0\0"), "");
+	assert_string_equal(MARKED(b, "\xa5\x5a\0a b\0"), "");
+	assert_string_equal(MARKED(b, "\xa5\x5a\0\x1b[2J\0"), "");
+	assert_string_equal(MARKED(b, "\xa5\x5a"), "");
+	device_lock(b->dev);
+	b->dev->class->reset(b->dev);
+	device_unlock(b->dev);
+	assert_string_equal(MARKED(b, "\x07"), "");
+}
+
+static void codes_of_firmware_are_no_marks(void **state)
+{
+	struct bench *b = *state;
+
+	b->rig.machine.mark = record_mark;
+	marks[0] = '\0';
+	for (unsigned int step = 1; step < 256; step++)
+		for (unsigned int i = 0; i < 1024; i++)
+			if (step != 0x5a - 0xa5 + 256)
+				rig_out8(&b->rig, 0x80, (uint8_t)(i * step));
+	assert_string_equal(marks, "");
+	/* Nobody listens. */
+	b->rig.machine.mark = NULL;
+	bus_write(b->rig.machine.ports, 0x80, 1, 0xa5);
+	bus_write(b->rig.machine.ports, 0x80, 1, 0x5a);
+	bus_write(b->rig.machine.ports, 0x80, 1, 1);
+}
+
+/* What a saved machine may say of a mark that is on its way. */
+static void marks_load(void **state)
+{
+	struct bench *b = *state;
+	const struct device_class *c = b->dev->class;
+	uint8_t *s = (uint8_t *)device_state(b->dev) + 16;
+
+	assert_string_equal(MARKED(b, "\xa5\x5a\0re"), "");
+	assert_int_equal(c->loaded(b->dev, &b->rig.err), 0);
+	assert_string_equal(MARKED(b, "ady\0"), "ready ");
+	s[0] = 4;
+	assert_int_equal(c->loaded(b->dev, &b->rig.err), -EPROTO);
+	s[0] = 3, s[1] = 23;
+	assert_int_equal(c->loaded(b->dev, &b->rig.err), -EPROTO);
+	s[1] = 1, s[2] = '\n';
+	assert_int_equal(c->loaded(b->dev, &b->rig.err), -EPROTO);
+}
+
 static void sizes_and_places(void **state)
 {
 	static struct bench b;
@@ -161,6 +243,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nothing_is_told_when_nobody_asked, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(loads, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(marks_are_told_by_number_and_by_name, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(codes_of_firmware_are_no_marks, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(marks_load, set_up, tear_down),
 		cmocka_unit_test(sizes_and_places),
 	};
 
