@@ -169,6 +169,9 @@ struct boot_layout {
 	uint64_t entry;       /* gpa of the first instruction */
 	/* Bytes of RAM, a multiple of 1 MiB, with which a PC could boot this and with no less. */
 	uint64_t least_memory;
+	bool unpacks_itself; /* the kernel begins with a decompressor of its own */
+	/* clock_now() when boot_load() began to decompress it, and had; 0: it did not have to. */
+	uint64_t unpack_from, unpack_to;
 };
 
 /* Decides where everything goes; loads nothing. */

@@ -118,5 +118,7 @@ size_t kvm_port_counts(const struct kvm *kvm, struct kvm_port_count *counts, siz
 
 /* clock_now() when the first vCPU first entered the guest; 0 if none has. */
 uint64_t kvm_first_entry(const struct kvm *kvm);
+/* The same for its first exit to user space. */
+uint64_t kvm_first_exit(const struct kvm *kvm);
 
 #endif

@@ -20,6 +20,7 @@
 #include <stdio.h>
 
 #include "skep/device.h"
+#include "skep/phases.h"
 #include "skep/screen.h"
 
 struct boot_image;
@@ -77,12 +78,21 @@ struct vm_report {
 	uint64_t first_entry; /* the first instruction of the guest */
 	uint64_t ended;       /* the last vCPU had left it */
 	uint64_t exits;       /* to user space, in all */
+	uint64_t first_exit;  /* of the first vCPU behind that; 0: none */
+	uint64_t first_reset; /* that the machine went through; 0: none */
+	uint64_t unpack_from; /* skep decompressed the kernel; 0: it did not have to */
+	uint64_t unpack_to;
+	bool unpacks_itself;  /* the kernel does */
 	uint64_t resets;      /* that the guest asked for, and the machine went through */
 	uint64_t unclaimed;   /* accesses that no device decoded */
 	uint64_t guest_bytes; /* of guest memory that the host holds */
 	uint64_t own_bytes;   /* resident memory of skep beyond that */
 };
 void vm_report(const struct vm *vm, struct vm_report *report);
+/* Has vm_timeline() know what consoles say of it; before vm_run(). */
+void vm_listen(struct vm *vm);
+/* Where the time went, from @started on, clock_now() when the command began. As vm_report(). */
+void vm_timeline(const struct vm *vm, uint64_t started, struct timeline *t);
 /*
  * The files that the guest was booted from, number @n counting from 0: the kernel, unless it is the
  * demo guest, the initrds and the modules in order. What the option tree calls it in *@key; NULL

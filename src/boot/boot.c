@@ -248,6 +248,9 @@ static void show_plan(const struct plan *plan, const struct protocol *protocol,
 	l->protocol = protocol->name;
 	l->mode = mode_words(&plan->entry);
 	l->entry = plan->entry_gpa ? plan->entry_gpa : plan->entry.rip;
+	l->unpacks_itself = plan->unpacks_itself;
+	l->unpack_from = plan->unpack_from;
+	l->unpack_to = plan->unpack_to;
 	l->least_memory = plan->least_memory;
 	if (!l->least_memory && plan->count)
 		l->least_memory = align_up(last->gpa + last->len, MIB(1));

@@ -59,6 +59,7 @@ static int plan_self_unpacking(struct plan *plan, enum cpu_mode mode, struct err
 	if (!ret)
 		ret = plan_room(plan, "room for the kernel", end, p.room_end - end, err);
 	plan->entry.rip = p.kernel;
+	plan->unpacks_itself = bz->payload_length;
 	return ret;
 }
 

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "skep/clock.h"
 #include "skep/e820.h"
 #include "skep/gmem.h"
 
@@ -302,10 +303,13 @@ static int load_payload(struct plan *plan, struct gmem *mem, struct err *err)
 	const uint64_t at = (uint64_t)bz->setup_size + bz->payload_offset;
 	struct boot_image *vmlinux;
 	char dir[PATH_MAX];
-	/* boot.rst, init_size: the unpacked kernel is part of what that has room for. */
-	int ret = cache_unpack(cache_dir(plan, dir), k->img, at, bz->payload_length, bz->init_size,
-			       &vmlinux, err);
+	int ret;
 
+	plan->unpack_from = clock_now();
+	/* boot.rst, init_size: the unpacked kernel is part of what that has room for. */
+	ret = cache_unpack(cache_dir(plan, dir), k->img, at, bz->payload_length, bz->init_size,
+			   &vmlinux, err);
+	plan->unpack_to = clock_now();
 	if (ret == -E2BIG)
 		return err_set(
 			err, ENOEXEC,

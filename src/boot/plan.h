@@ -48,6 +48,8 @@ struct plan {
 	int (*finish)(struct plan *plan, struct gmem *mem, struct err *err);
 	/* linux_direct.c: the kernel is somewhere else than it was linked for, at random. */
 	bool random;
+	bool unpacks_itself;
+	uint64_t unpack_from, unpack_to; /* clock_now() */
 };
 
 /*

@@ -9,6 +9,7 @@
 #include "kvm_priv.h"
 #include "skep/bits.h"
 #include "skep/bus.h"
+#include "skep/clock.h"
 #include "skep/device.h"
 #include "skep/gmem.h"
 #include "skep/irq.h"
@@ -199,6 +200,8 @@ bool exit_handle(struct vcpu *vcpu)
 	const struct kvm_run *run = vcpu->run;
 	unsigned int reason = run->exit_reason;
 
+	if (!vcpu->first_exit)
+		vcpu->first_exit = clock_now();
 	vcpu->exits[MIN(reason, EXIT_REASONS - 1U)]++;
 	/* Only this thread writes it. */
 	atomic_store_explicit(&vcpu->all_exits,

@@ -380,6 +380,11 @@ uint64_t kvm_first_entry(const struct kvm *kvm)
 	return kvm->vcpu_count ? kvm->vcpus[0].first_entry : 0;
 }
 
+uint64_t kvm_first_exit(const struct kvm *kvm)
+{
+	return kvm->vcpu_count ? kvm->vcpus[0].first_exit : 0;
+}
+
 unsigned int kvm_address_bits(const struct kvm *kvm)
 {
 	return kvm->address_bits;

@@ -38,6 +38,7 @@ struct vcpu {
 	uint64_t exits[EXIT_REASONS];
 	uint32_t *port_exits; /* by port; memory is taken as ports are used */
 	uint64_t first_entry;
+	uint64_t first_exit;
 };
 
 /* burst.c */

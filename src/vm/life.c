@@ -209,12 +209,13 @@ static int reset(struct vm *vm, struct err *err)
 {
 	int ret;
 
+	if (!vm->report.resets++)
+		vm->report.first_reset = clock_now();
 	for (unsigned int i = 0; i < vm->device_count; i++)
 		device_reset(vm->devices[i]);
 	ret = kvm_reset(vm->kvm, err);
 	if (!ret)
 		ret = vm_load(vm, err);
-	vm->report.resets++;
 	return ret;
 }
 

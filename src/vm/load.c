@@ -106,6 +106,7 @@ int vm_load(struct vm *vm, struct err *err)
 		.text_screen = screen,
 	};
 	uint8_t rsdp[BOOT_RSDP_LEN];
+	struct boot_layout layout = {0};
 	struct cpu_entry entry;
 	struct e820 map;
 	int ret;
@@ -125,8 +126,13 @@ int vm_load(struct vm *vm, struct err *err)
 	if (!ret && req.rsdp && !gmem_read(vm->machine.mem, req.rsdp, rsdp, sizeof(rsdp)))
 		req.rsdp_copy = rsdp;
 	if (!ret)
-		ret = boot_load(&req, vm->machine.mem, &entry, NULL, err);
+		ret = boot_load(&req, vm->machine.mem, &entry, &layout, err);
 	if (!ret)
 		ret = kvm_set_entry(vm->kvm, &entry, err);
+	if (!vm->report.resets) {
+		vm->report.unpacks_itself = layout.unpacks_itself;
+		vm->report.unpack_from = layout.unpack_from;
+		vm->report.unpack_to = layout.unpack_to;
+	}
 	return ret;
 }

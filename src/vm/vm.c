@@ -292,6 +292,13 @@ static int assemble(struct vm *vm, const struct config *config, int kvm_fd, stru
 	return ret;
 }
 
+static void mark(struct machine *m, const char *name)
+{
+	struct vm *vm = container_of(m, struct vm, machine);
+
+	phases_mark(&vm->phases, name, clock_now());
+}
+
 int vm_create(struct vm **out, const struct config *config, int kvm_fd, struct log *log,
 	      struct err *err)
 {
@@ -303,8 +310,10 @@ int vm_create(struct vm **out, const struct config *config, int kvm_fd, struct l
 		return err_sys(err, ENOMEM, "machine");
 	}
 	vm->report.created = clock_now();
+	phases_init(&vm->phases);
 	vm->machine.log = log;
 	vm->machine.end = vm_end;
+	vm->machine.mark = mark;
 	vm->machine.toggle_pause = vm_toggle_pause;
 	vm->ended.fn = vm_on_ended;
 	vm->signals = -1;
@@ -350,6 +359,7 @@ void vm_destroy(struct vm *vm)
 	bus_destroy(m->mmio);
 	bus_destroy(m->ports);
 	gmem_destroy(m->mem);
+	phases_fini(&vm->phases);
 	free(vm);
 }
 
@@ -383,11 +393,45 @@ void vm_report(const struct vm *vm, struct vm_report *report)
 
 	*report = vm->report;
 	report->first_entry = kvm_first_entry(vm->kvm);
+	report->first_exit = kvm_first_exit(vm->kvm);
 	for (size_t i = 0; i < n; i++)
 		report->exits += counts[i].count;
 	report->unclaimed = bus_misses(vm->machine.ports) + bus_misses(vm->machine.mmio);
 	report->guest_bytes = gmem_resident(vm->machine.mem);
 	report->own_bytes = resident - MIN(resident, report->guest_bytes);
+}
+
+static void hear(struct chan_tap *tap, const struct device *dev, const uint8_t *data, size_t len)
+{
+	struct vm *vm = container_of(tap, struct vm, phases_tap);
+
+	phases_bytes(&vm->phases, dev, data, len, clock_now());
+}
+
+void vm_listen(struct vm *vm)
+{
+	vm->phases_tap.bytes = hear;
+	chan_add_tap(&vm->machine, &vm->phases_tap);
+}
+
+void vm_timeline(const struct vm *vm, uint64_t started, struct timeline *t)
+{
+	const struct vm_report *r = &vm->report;
+	const struct phase_facts facts = {
+		.started = started,
+		.created = r->created,
+		.assembled = r->assembled,
+		.loaded = r->loaded,
+		.first_entry = kvm_first_entry(vm->kvm),
+		.first_exit = kvm_first_exit(vm->kvm),
+		.first_reset = r->first_reset,
+		.ended = r->ended,
+		.unpack_from = r->unpack_from,
+		.unpack_to = r->unpack_to,
+		.unpacks_itself = r->unpacks_itself,
+	};
+
+	phases_timeline(&vm->phases, &facts, t);
 }
 
 const struct boot_image *vm_image(const struct vm *vm, unsigned int n, char key[32])

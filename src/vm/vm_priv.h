@@ -7,8 +7,10 @@
 #include <sys/signalfd.h>
 
 #include "skep/boot.h"
+#include "skep/chan.h"
 #include "skep/gmem.h"
 #include "skep/kvm.h"
+#include "skep/phases.h"
 #include "skep/topology.h"
 #include "skep/vm.h"
 #include "skep/worker.h"
@@ -66,6 +68,8 @@ struct vm {
 	bool paused;
 
 	struct vm_report report;
+	struct phases phases;
+	struct chan_tap phases_tap;
 };
 
 /* load.c: tables and kernel into memory, vCPU 0 to its entry. Again at each reset. */
