@@ -11,6 +11,7 @@
 #include "cli_priv.h"
 #include "result.h"
 #include "skep/log.h"
+#include "timeline.h"
 
 struct config;
 struct err;
@@ -28,6 +29,7 @@ struct machine_args {
 	bool print_config;
 	bool dump_state;
 	const char *result;
+	struct timeline_args timeline;
 	struct log log;
 };
 

@@ -243,6 +243,25 @@ static int apply_dump_state(void *ctx, const struct flag *flag, const char *valu
 	return 0;
 }
 
+static int apply_timeline(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct machine_args *args = ctx;
+
+	(void)flag;
+	(void)value;
+	(void)err;
+	args->timeline.show = true;
+	return 0;
+}
+
+static int apply_budget(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct machine_args *args = ctx;
+
+	(void)flag;
+	return budget_add(&args->timeline, value, err);
+}
+
 static int apply_result(void *ctx, const struct flag *flag, const char *value, struct err *err)
 {
 	struct machine_args *args = ctx;
@@ -298,6 +317,11 @@ const struct flag machine_flags[] = {
 	 apply_key, "machine.workers"},
 	{0, "dump-state", NULL, "print every device's state at the end, on stderr",
 	 apply_dump_state, NULL},
+	{0, "timeline", NULL, "print where the boot's time went at the end, on stderr",
+	 apply_timeline, NULL},
+	{0, "budget", "PHASE=TIME",
+	 "fail with status 100 if a phase of the timeline takes longer; repeatable", apply_budget,
+	 NULL},
 	{0, "result", "FILE", "write what happened as a JSON object", apply_result, NULL},
 	{0, "name", "TEXT", "what messages and reports call the machine", apply_key,
 	 "machine.name"},

@@ -23,13 +23,28 @@ void machine_result_init(struct result *result, const struct machine_args *args)
 	};
 }
 
+/* A machine that ended badly ended as it did, however long it took. */
+static void check_budgets(struct machine_args *args, struct result *result)
+{
+	struct ending late = {.kind = END_BUDGET};
+
+	if (budgets_kept(&args->timeline, &result->timeline, late.reason, sizeof(late.reason)))
+		return;
+	if (ending_status(&result->ending))
+		log_error(&args->log, "%s", late.reason);
+	else
+		result->ending = late;
+}
+
 /* What there is to tell of a machine that has ended. */
-static void collect(const struct machine_args *args, const struct machine_hooks *hooks,
-		    struct vm *vm, struct result *result)
+static void collect(struct machine_args *args, const struct machine_hooks *hooks, struct vm *vm,
+		    struct result *result)
 {
 	result->ran = true;
+	vm_timeline(vm, result->started, &result->timeline);
 	if (hooks && hooks->ended)
 		hooks->ended(hooks->ctx, vm, result);
+	check_budgets(args, result);
 	result->status = ending_status(&result->ending);
 	if (args->result)
 		result_collect(result, vm);
@@ -54,6 +69,8 @@ static int run(struct machine_args *args, const struct machine_hooks *hooks, str
 		return ret;
 	if (hooks && hooks->ready)
 		ret = hooks->ready(hooks->ctx, vm, err);
+	if (args->result || args->timeline.show || args->timeline.budget_count)
+		vm_listen(vm);
 	if (!ret)
 		ret = vm_run(vm, &result->ending, err);
 	if (!ret) {
@@ -63,6 +80,8 @@ static int run(struct machine_args *args, const struct machine_hooks *hooks, str
 	vm_destroy(vm);
 	/* Behind what consoles had left to say. */
 	fputs(screen, stdout);
+	if (!ret && args->timeline.show)
+		timeline_print(&result->timeline, stderr);
 	return ret;
 }
 

@@ -51,6 +51,28 @@ static json_t *times(const struct result *r)
 	return t;
 }
 
+/* A mark is a moment, and took no time. */
+static json_t *phases(const struct result *r)
+{
+	const struct timeline *t = &r->timeline;
+	json_t *all = json_object();
+	char key[PHASE_MARK_NAME + 8];
+
+	for (unsigned int i = 0; i < PHASE_KINDS; i++)
+		if (t->phases[i].came)
+			json_object_set_new(
+				all, phase_name((enum phase_kind)i),
+				json_pack("{sIsI}", "at", (json_int_t)(t->phases[i].at / NS_PER_US),
+					  "took", (json_int_t)(t->phases[i].took / NS_PER_US)));
+	for (unsigned int i = 0; i < t->mark_count; i++) {
+		snprintf(key, sizeof(key), "mark:%s", t->marks[i].name);
+		json_object_set_new(
+			all, key,
+			json_pack("{sI}", "at", (json_int_t)(t->marks[i].at / NS_PER_US)));
+	}
+	return all;
+}
+
 static json_t *exits_by_port(const struct result *r)
 {
 	json_t *ports = json_object();
@@ -137,6 +159,7 @@ int result_write(const struct result *r, FILE *to, struct err *err)
 	if (r->ran) {
 		json_object_set_new(o, "images", images(r));
 		json_object_set_new(o, "times_us", times(r));
+		json_object_set_new(o, "phases_us", phases(r));
 		json_object_set_new(o, "counters", counters(r));
 	}
 	ret = json_dumpf(o, to, JSON_INDENT(2));

@@ -29,6 +29,7 @@ struct result {
 	} images[RESULT_IMAGES_MAX];
 	unsigned int image_count;
 	struct vm_report report;
+	struct timeline timeline;
 	struct kvm_exit_count exits[KVM_EXIT_COUNTS_MAX];
 	size_t exit_count;
 	struct kvm_port_count ports[KVM_PORT_COUNTS_MAX];

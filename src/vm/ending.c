@@ -20,6 +20,7 @@ static const struct {
 	[END_TIMEOUT] = {"timeout", 124},
 	[END_SIGNAL] = {"signal", 128}, /* plus its number */
 	[END_HOST] = {"host", 125},
+	[END_BUDGET] = {"budget", 100},
 };
 
 int ending_status(const struct ending *ending)
