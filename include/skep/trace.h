@@ -89,9 +89,33 @@ enum trace_kind {
 	TRACE_END,   /* sub: enum end_kind; size: code; text: reason */
 	TRACE_MARK,  /* text: whatever somebody found worth a mark */
 
+	/* What lint.h wants to know besides. */
+	TRACE_HALTED, /* a vCPU was asked, and found halted; sub: 1 if interrupts are on; a: of its
+			 local APIC, the highest vector in service in 15:8, the highest that waits
+			 in 7:0; 0 for none */
+	TRACE_HEAD,   /* the first descriptor of a chain; device; sub: queue; size: 1 when the chain
+			 is done, 0 when it is taken; a: length; b: address; c: number in 31:16,
+			 flags */
+	TRACE_REMARK, /* what only the device knows of an access; device; sub: enum trace_remark */
+
 	TRACE_MORE, /* the text of the event before goes on; readers do not see it */
 	TRACE_KINDS
 };
+
+enum trace_remark {
+	TRACE_EMPTY_READ,    /* register a was read, and held no data */
+	TRACE_FIXED_WRITE,   /* register a was written b, and is read-only */
+	TRACE_BLIND_READ,    /* register a was read, and is write-only */
+	TRACE_STATUS_READ,   /* virtio: the driver read status b */
+	TRACE_STATUS_WRITE,  /* it wrote status a, which was b and is c */
+	TRACE_FEATURES_LATE, /* it wrote features behind FEATURES_OK */
+	TRACE_QUEUE_ENABLE,  /* of queue a, at status b; c: 1 if its areas have addresses */
+	TRACE_QUEUE_DEAF,    /* queue a was rung, which does not run, at status b */
+	TRACE_REMARKS
+};
+
+/* Flags of a packed ring's descriptor that say whose it is (virtio 1.2, section 2.8.1). */
+#define TRACE_PACKED_FLAGS 0x8080U
 
 /* In a of TRACE_EXIT; the count of a string access is in the upper 16 bits (65,535: or more). */
 #define TRACE_EXIT_WRITE       1U

@@ -71,6 +71,9 @@ static const char *const kind_names[TRACE_KINDS] = {
 	[TRACE_PHASE] = "phase",
 	[TRACE_END] = "end",
 	[TRACE_MARK] = "mark",
+	[TRACE_HALTED] = "halted",
+	[TRACE_HEAD] = "head",
+	[TRACE_REMARK] = "remark",
 };
 
 static const char *const phase_names[TRACE_PHASES] = {
