@@ -30,6 +30,7 @@ struct topology_options {
 	uint64_t cores;   /* of a socket */
 	uint64_t threads; /* of a core */
 	const char *pin;  /* a list of host CPUs: "0-3,8", also "0-3:8" */
+	const char *hide; /* CPU features, with colons between them */
 };
 extern const struct option topology_option_table[];
 
@@ -39,6 +40,7 @@ struct topology {
 	unsigned int thread_bits, core_bits; /* widths within an APIC id */
 	unsigned int pins;                   /* how many of @pin are in use */
 	int pin[TOPOLOGY_CPUS_MAX];          /* host CPUs, dealt out in turn */
+	const char *hide;                    /* the options' own; whoever makes CPUID checks it */
 };
 
 /* A CPU's place: its socket, its core within that, its thread within that. */

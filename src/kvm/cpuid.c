@@ -278,6 +278,7 @@ static void counters_off(const struct kvm *kvm)
 struct kvm_cpuid2 *cpuid_template(const struct kvm *kvm, struct err *err)
 {
 	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + CPUID_ENTRIES_MAX * sizeof(c->entries[0]));
+	const char *hidden = kvm->topology->hide;
 
 	counters_off(kvm);
 	if (!c) {
@@ -290,6 +291,10 @@ struct kvm_cpuid2 *cpuid_template(const struct kvm *kvm, struct err *err)
 		free(c);
 		return NULL;
 	}
+	if (hidden && cpuid_check_hidden(hidden, err)) {
+		free(c);
+		return NULL;
+	}
 	return c;
 }
 
@@ -299,6 +304,8 @@ int cpuid_apply(struct vcpu *vcpu, struct kvm_cpuid2 *template, struct err *err)
 		ioctl(vcpu->kvm->sys_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
 
 	cpuid_patch(template, vcpu->kvm->topology, vcpu->id, deadline);
+	if (vcpu->kvm->topology->hide)
+		cpuid_hide(template, vcpu->kvm->topology->hide);
 	if (ioctl(vcpu->fd, KVM_SET_CPUID2, template))
 		return err_sys(err, errno, "KVM refuses the CPUID of vCPU %u", vcpu->id);
 	return 0;

@@ -8,6 +8,7 @@
 #include <linux/kvm.h>
 #include <stdbool.h>
 
+struct err;
 struct topology;
 
 #define CPUID_ENTRIES_MAX 256
@@ -19,6 +20,13 @@ struct topology;
  */
 void cpuid_patch(struct kvm_cpuid2 *c, const struct topology *t, unsigned int cpu,
 		 bool tsc_deadline);
+
+/*
+ * Features that a guest is not to see: @list has their names, with colons between them (hide.c).
+ * Only a list that has been checked is taken. -EINVAL and the nearest name.
+ */
+int cpuid_check_hidden(const char *list, struct err *err);
+void cpuid_hide(struct kvm_cpuid2 *c, const char *list);
 
 /* Bits of the physical addresses that a guest can use: leaf 80000008h. 36 where none is told. */
 unsigned int cpuid_address_bits(struct kvm_cpuid2 *c);

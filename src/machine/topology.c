@@ -37,6 +37,10 @@ const struct option topology_option_table[] = {
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct topology_options, pin),
 	 .help = "host CPUs, dealt out to the vCPUs in turn: 0-3:8"},
+	{.name = "hide",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct topology_options, hide),
+	 .help = "features that the guest's CPUID does not show: avx512f:kvm-pv-eoi"},
 	OPTION_END,
 };
 
@@ -212,7 +216,7 @@ int topology_init(struct topology *t, const struct topology_options *options, st
 {
 	int ret;
 
-	*t = (struct topology){0};
+	*t = (struct topology){.hide = options->hide};
 	ret = set_numbers(t, options, err);
 	if (!ret && options->pin)
 		ret = set_pins(t, options->pin, err);

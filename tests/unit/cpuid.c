@@ -387,6 +387,49 @@ static void address_bits(void **state)
 	free(x.c);
 }
 
+static const struct kvm_cpuid_entry2 *leaf(const struct table *x, uint32_t function)
+{
+	for (uint32_t i = 0; i < x->c->nent; i++)
+		if (x->c->entries[i].function == function && !x->c->entries[i].index)
+			return &x->c->entries[i];
+	fail_msg("no leaf %x", function);
+	return NULL;
+}
+
+static void hidden_features(void **state)
+{
+	struct table x = make(intel, 1, 1, 1);
+	uint32_t ecx = leaf(&x, 1)->ecx, ebx = leaf(&x, 7)->ebx;
+	uint32_t eax = leaf(&x, 0x40000001)->eax;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(cpuid_check_hidden("kvm-pv-eoi:avx512f:avx", &err), 0);
+	cpuid_hide(x.c, "kvm-pv-eoi:avx512f:avx");
+	assert_int_equal(leaf(&x, 1)->ecx, ecx & ~(1U << 28));
+	assert_int_equal(leaf(&x, 7)->ebx, ebx & ~(1U << 16));
+	assert_int_equal(leaf(&x, 0x40000001)->eax, eax & ~(1U << 6));
+	assert_true(ecx & 1U << 28 && ebx & 1U << 16 && eax & 1U << 6);
+	/* All bits of one name. */
+	cpuid_hide(x.c, "kvm-clock");
+	assert_int_equal(leaf(&x, 0x40000001)->eax & (1U << 0 | 1U << 3 | 1U << 24), 0);
+	cpuid_hide(x.c, "");
+	free(x.c);
+}
+
+static void features_that_cannot_be_hidden(void **state)
+{
+	struct err err;
+
+	(void)state;
+	assert_int_equal(cpuid_check_hidden("avx:kvm-pv-eio", &err), -EINVAL);
+	assert_non_null(strstr(err.text, "'kvm-pv-eio'"));
+	assert_non_null(strstr(err.text, "'kvm-pv-eoi'"));
+	assert_int_equal(cpuid_check_hidden(":", &err), -EINVAL);
+	assert_int_equal(cpuid_check_hidden("avx::aes", &err), -EINVAL);
+	assert_int_equal(cpuid_check_hidden("", &err), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -402,6 +445,8 @@ int main(void)
 		cmocka_unit_test(short_tables),
 		cmocka_unit_test(full_tables),
 		cmocka_unit_test(address_bits),
+		cmocka_unit_test(hidden_features),
+		cmocka_unit_test(features_that_cannot_be_hidden),
 	};
 
 	return cmocka_run_group_tests_name("cpuid", tests, NULL, NULL);
