@@ -38,6 +38,7 @@ struct bus_ops {
 	void (*settle)(struct device *dev);
 
 	unsigned int max_size; /* 0: 8 */
+	uint8_t region;        /* tells ranges of one device apart in the trace: up to 127 */
 
 	/*
 	 * Bit n: a write of one byte at offset n may reach the device late, though still in order

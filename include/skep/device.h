@@ -30,6 +30,7 @@ struct keyboard;
 struct log;
 struct pci;
 struct screen;
+struct trace;
 struct vtime;
 struct worker;
 struct workers;
@@ -68,6 +69,7 @@ struct machine {
 	struct log *log;
 	struct screen *screen;     /* NULL: there is none */
 	struct keyboard *keyboard; /* the same */
+	struct trace *trace;       /* NULL: nothing is recorded */
 
 	/*
 	 * Ends the machine: the first call wins, later ones are ignored. Any thread, any lock up
@@ -96,7 +98,8 @@ struct device {
 	const struct device_class *class;
 	struct machine *machine;
 	struct lock lock;
-	char id[32]; /* its name in the config tree: device.ID.… */
+	char id[32];    /* its name in the config tree: device.ID.… */
+	uint8_t number; /* in the trace: trace.h */
 };
 
 /*

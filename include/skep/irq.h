@@ -24,6 +24,7 @@
 
 struct err;
 struct irqs;
+struct trace;
 
 #define GSI_MAX 64
 
@@ -78,10 +79,17 @@ struct irq_line {
 	struct irqs *irqs;
 	unsigned int gsi;
 	bool level;
+	uint8_t device; /* whose it is, in the trace */
 };
 
 int irqs_create(struct irqs **irqs, struct err *err);
 void irqs_destroy(struct irqs *irqs);
+
+/*
+ * The lines that are attached from now on are those of @device in @trace, which may be NULL. NULL
+ * @irqs is allowed.
+ */
+void irqs_record(struct irqs *irqs, struct trace *trace, unsigned int device);
 
 /* Before the machine runs. NULL: interrupts go nowhere. */
 void irqs_set_sink(struct irqs *irqs, const struct irq_sink *sink);

@@ -20,6 +20,8 @@ struct err;
 struct kvm;
 struct machine;
 struct topology;
+struct trace;
+struct trace_event;
 
 /*
  * Opens /dev/kvm and checks that it has what skep cannot do without. Returns a descriptor, or
@@ -99,6 +101,18 @@ bool kvm_all_halted(const struct kvm *kvm);
 
 /* Exits to user space so far, roughly: the vCPUs run. */
 uint64_t kvm_exits(const struct kvm *kvm);
+
+/*
+ * The last exits of vCPU @vcpu, at most @room and TRACE_LAST_EXITS (trace.h), oldest first; returns
+ * how many. It is stopped or parked.
+ */
+size_t kvm_last_exits(const struct kvm *kvm, unsigned int vcpu, struct trace_event *events,
+		      size_t room);
+/* What KVM calls an exit, as in TRACE_EXIT: "io"; "other" for those skep does not know. */
+const char *kvm_exit_name(unsigned int reason);
+
+/* Gives each vCPU a ring in @trace, which may be NULL. Before they start. */
+void kvm_record(struct kvm *kvm, struct trace *trace);
 
 /* What the vCPUs did; they are stopped. */
 struct kvm_exit_count {

@@ -214,6 +214,7 @@ struct trace_record {
 struct trace_options {
 	const char *path; /* NULL: in memory only, for a tap */
 	uint64_t size;    /* of the file */
+	bool memory;      /* also without a file */
 };
 extern const struct option trace_option_table[];
 #define TRACE_SIZE_DEFAULT (UINT64_C(32) << 20)

@@ -8,6 +8,7 @@
  *	memory.KEY, by gmem_option_table
  *	cpus.KEY, by topology_option_table
  *	boot.KEY, by boot_option_table; boot.initrd.N, boot.module.N
+ *	trace.KEY, by trace_option_table
  *	machine.name	machine.timeout	machine.irqchip	machine.on-reset
  *	machine.workers
  */

@@ -36,6 +36,7 @@
 
 struct err;
 struct io;
+struct trace_ring;
 struct worker;
 
 typedef void io_done(struct io *io, int result);
@@ -183,6 +184,9 @@ void io_drain(struct worker *w, struct io *io);
 struct vtime;
 void worker_set_vtime(struct worker *w, struct vtime *vt);
 
+/* Where its thread records what it does. While it does not run; NULL: nowhere. */
+void worker_record(struct worker *w, struct trace_ring *ring);
+
 /*
  * Whether the worker may be kept from sleeping for some microseconds, by a deferral that defers
  * itself, to see something come sooner than it would be woken: turning over costs no system call,
@@ -190,6 +194,8 @@ void worker_set_vtime(struct worker *w, struct vtime *vt);
  */
 bool worker_may_spin(const struct worker *w);
 
+/* The name it was given. Any thread. */
+const char *worker_name(const struct worker *w);
 /* What the worker runs on: "io_uring" or "epoll". Any thread. */
 const char *worker_engine_name(const struct worker *w);
 /* Why it is not io_uring, and what to do about it; NULL if it is. Any thread. */

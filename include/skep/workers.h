@@ -11,6 +11,7 @@
 #define SKEP_WORKERS_H
 
 struct err;
+struct trace;
 struct worker;
 struct workers;
 
@@ -29,6 +30,9 @@ int workers_get(struct workers *ws, const char *name, struct worker **w, struct 
 
 /* The first worker_engine_reason() that one of them gives; NULL if all run on io_uring. */
 const char *workers_engine_reason(const struct workers *ws);
+
+/* Gives each a ring in @trace, which may be NULL. Before they start. */
+void workers_record(struct workers *ws, struct trace *trace);
 
 /* Threads for all there are; on failure none runs. */
 int workers_start(struct workers *ws, struct err *err);

@@ -57,6 +57,11 @@ const struct option trace_option_table[] = {
 	 .min = TRACE_SIZE_MIN,
 	 .max = TRACE_SIZE_MAX,
 	 .help = "of that file; the oldest of what does not fit is lost"},
+	{.name = "memory",
+	 .type = OPTION_BOOL,
+	 .offset = offsetof(struct trace_options, memory),
+	 .fallback = "off",
+	 .help = "record without a file too, for whoever listens"},
 	OPTION_END,
 };
 

@@ -26,6 +26,7 @@
 #include "skep/bits.h"
 #include "skep/err.h"
 #include "skep/timer.h"
+#include "skep/trace.h"
 #include "worker_engine.h"
 
 /* Of a worker's threads. */
@@ -110,6 +111,11 @@ bool worker_may_spin(const struct worker *w)
 	return w->spins && !w->alone;
 }
 
+const char *worker_name(const struct worker *w)
+{
+	return w->name;
+}
+
 const char *worker_engine_name(const struct worker *w)
 {
 	return w->engine->name;
@@ -130,6 +136,11 @@ void worker_destroy(struct worker *w)
 	bug_on(w->pending);
 	worker_set_vtime(w, NULL);
 	w->engine->destroy(w);
+}
+
+void worker_record(struct worker *w, struct trace_ring *ring)
+{
+	w->ring = ring;
 }
 
 /* Whether the caller is the running worker itself. */
@@ -404,6 +415,7 @@ static void start_on_file(struct worker *w, struct io *io, enum io_op op, int sl
 	start(w, io, op, slot, buf, len, offset);
 	io->state = IO_QUEUED;
 	io_list_append(&w->queue, io);
+	w->begun++;
 }
 
 void io_read(struct worker *w, struct io *io, int slot, void *buf, uint32_t len, uint64_t offset)
@@ -584,6 +596,26 @@ void io_cancel(struct worker *w, struct io *io)
 	}
 }
 
+/* In front of a turn, which may wait, if there is anything to say. */
+static void record_submit(struct worker *w)
+{
+	if (w->busy || w->begun)
+		trace_event(TRACE_SUBMIT, TRACE_NO_DEVICE, 0, 0, w->begun, 0, 0);
+	w->busy = false;
+	w->begun = 0;
+}
+
+static void record_complete(struct worker *w)
+{
+	uint32_t n = 0;
+
+	for (const struct io *io = w->ready.first; io; io = io->next)
+		n++;
+	if (n)
+		trace_event(TRACE_COMPLETE, TRACE_NO_DEVICE, 0, 0, n, 0, 0);
+	w->busy = n;
+}
+
 /* One turn; completions are taken one at a time, as their functions may drain others. */
 static void turn(struct worker *w, uint64_t deadline)
 {
@@ -591,8 +623,12 @@ static void turn(struct worker *w, uint64_t deadline)
 		deadline = MIN(deadline, w->timeouts.first->offset);
 	if (w->ready.first)
 		deadline = 0;
+	if (trace_on())
+		record_submit(w);
 	w->engine->turn(w, deadline);
 	worker_expire(w);
+	if (trace_on())
+		record_complete(w);
 	while (w->ready.first)
 		worker_deliver(w, w->ready.first);
 }
@@ -642,6 +678,7 @@ static void begin_running(struct worker *w)
 	cpu_set_t cpus;
 
 	w->alone = !sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) == 1;
+	trace_enter(w->ring);
 	lock_take(&w->lock);
 	bug_on(w->running);
 	atomic_store(&w->self, pthread_self());

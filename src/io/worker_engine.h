@@ -107,6 +107,9 @@ struct worker {
 	uint64_t batch; /* a deferral runs once in each */
 	bool spins;     /* a turn that finds nothing costs no system call */
 	bool alone;     /* there is one processor to run on */
+	bool busy;      /* since it last recorded that it may wait */
+	uint32_t begun; /* operations, since then */
+	struct trace_ring *ring;
 	unsigned int pending;
 
 	/* Any thread. */

@@ -7,6 +7,7 @@
 
 #include "skep/bits.h"
 #include "skep/err.h"
+#include "skep/trace.h"
 #include "skep/worker.h"
 #include "skep/workers.h"
 
@@ -73,6 +74,13 @@ const char *workers_engine_reason(const struct workers *ws)
 	for (unsigned int i = 0; i < ws->count && !reason; i++)
 		reason = worker_engine_reason(ws->list[i]);
 	return reason;
+}
+
+void workers_record(struct workers *ws, struct trace *trace)
+{
+	for (unsigned int i = 0; i < ws->count && !ws->foreign; i++)
+		worker_record(ws->list[i],
+			      trace_ring(trace, TRACE_WORKER, i, worker_name(ws->list[i])));
 }
 
 int workers_start(struct workers *ws, struct err *err)

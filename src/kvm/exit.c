@@ -45,9 +45,59 @@ static const char *const names[EXIT_REASONS] = {
 	[KVM_EXIT_X86_BUS_LOCK] = "bus_lock",
 };
 
-const char *exit_name(unsigned int reason)
+const char *kvm_exit_name(unsigned int reason)
 {
 	return reason < EXIT_REASONS && names[reason] ? names[reason] : "other";
+}
+
+/* Of the access, or whatever else the exit is about. */
+static void describe(const struct kvm_run *run, struct trace_event *e)
+{
+	switch (run->exit_reason) {
+	case KVM_EXIT_IO:
+		e->size = run->io.size;
+		e->a = MIN(run->io.count, (uint32_t)UINT16_MAX) << TRACE_EXIT_COUNT_SHIFT;
+		e->a |= run->io.direction == KVM_EXIT_IO_OUT ? TRACE_EXIT_WRITE : 0;
+		e->b = run->io.port;
+		break;
+	case KVM_EXIT_MMIO:
+		e->size = (uint8_t)MIN(run->mmio.len, 8U);
+		e->a = 1U << TRACE_EXIT_COUNT_SHIFT | (run->mmio.is_write ? TRACE_EXIT_WRITE : 0);
+		e->b = run->mmio.phys_addr;
+		break;
+	case KVM_EXIT_IOAPIC_EOI:
+		e->b = run->eoi.vector;
+		break;
+	case KVM_EXIT_INTERNAL_ERROR:
+		e->b = run->internal.suberror;
+		break;
+	case KVM_EXIT_SYSTEM_EVENT:
+		e->b = run->system_event.type;
+		break;
+	default:
+		break;
+	}
+}
+
+void exit_record(struct vcpu *vcpu, int errnum)
+{
+	const struct kvm_run *run = vcpu->run;
+	struct trace_event e = {
+		.time = clock_now(),
+		.kind = TRACE_EXIT,
+		.sub = KVM_EXIT_INTR,
+		.device = TRACE_NO_DEVICE,
+		.c = vcpu->kvm->syncs ? run->s.regs.regs.rip : 0,
+	};
+
+	/* Where KVM_RUN fails, what stands there is the reason of the time before. */
+	if (!errnum) {
+		e.sub = (uint8_t)MIN(run->exit_reason, (uint32_t)UINT8_MAX);
+		describe(run, &e);
+	}
+	trace_exits_add(&vcpu->last, &e);
+	if (trace_on())
+		trace_put_event(&e);
 }
 
 static void handle_io(struct vcpu *vcpu)
@@ -87,6 +137,8 @@ static uint64_t rip_of(const struct vcpu *vcpu)
 {
 	struct kvm_regs regs;
 
+	if (vcpu->kvm->syncs)
+		return vcpu->run->s.regs.regs.rip;
 	return ioctl(vcpu->fd, KVM_GET_REGS, &regs) ? 0 : regs.rip;
 }
 
@@ -240,7 +292,7 @@ bool exit_handle(struct vcpu *vcpu)
 	default:
 		machine_end(vcpu->kvm->machine, END_STUCK, 0,
 			    "vCPU %u left the guest for a reason skep does not know: %s (%u)",
-			    vcpu->id, exit_name(reason), reason);
+			    vcpu->id, kvm_exit_name(reason), reason);
 		return false;
 	}
 }

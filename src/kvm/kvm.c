@@ -3,6 +3,7 @@
  * The KVM system descriptor and the VM: API check, memory slots, start and stop of the vCPUs.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -196,6 +197,13 @@ static int alloc_vcpus(struct kvm *kvm, unsigned int count, struct err *err)
 	return 0;
 }
 
+static bool syncs_registers(int fd)
+{
+	int sets = ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS);
+
+	return sets > 0 && (unsigned int)sets & KVM_SYNC_X86_REGS;
+}
+
 int kvm_create(struct kvm **out, int fd, struct machine *m, const struct topology *topology,
 	       enum kvm_chips chips, struct err *err)
 {
@@ -211,6 +219,7 @@ int kvm_create(struct kvm **out, int fd, struct machine *m, const struct topolog
 	kvm->machine = m;
 	kvm->topology = topology;
 	kvm->split = chips == KVM_CHIPS_SPLIT;
+	kvm->syncs = syncs_registers(fd);
 	lock_init(&kvm->routes_lock, LOCK_LEAF);
 	lock_init(&kvm->park.lock, LOCK_VM);
 	lock_cond_init(&kvm->park.moved);
@@ -345,6 +354,22 @@ void kvm_resume(struct kvm *kvm)
 	vcpus_wake(kvm);
 }
 
+size_t kvm_last_exits(const struct kvm *kvm, unsigned int vcpu, struct trace_event *events,
+		      size_t room)
+{
+	return vcpu < kvm->vcpu_count ? trace_exits_copy(&kvm->vcpus[vcpu].last, events, room) : 0;
+}
+
+void kvm_record(struct kvm *kvm, struct trace *trace)
+{
+	char name[16];
+
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++) {
+		snprintf(name, sizeof(name), "vcpu %u", i);
+		kvm->vcpus[i].ring = trace_ring(trace, TRACE_VCPU, i, name);
+	}
+}
+
 size_t kvm_exit_counts(const struct kvm *kvm, struct kvm_exit_count *counts, size_t room)
 {
 	size_t n = 0;
@@ -355,7 +380,7 @@ size_t kvm_exit_counts(const struct kvm *kvm, struct kvm_exit_count *counts, siz
 		for (unsigned int i = 0; i < kvm->vcpu_count; i++)
 			sum += kvm->vcpus[i].exits[reason];
 		if (sum)
-			counts[n++] = (struct kvm_exit_count){exit_name(reason), sum};
+			counts[n++] = (struct kvm_exit_count){kvm_exit_name(reason), sum};
 	}
 	return n;
 }

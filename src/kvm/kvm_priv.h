@@ -12,6 +12,7 @@
 #include "skep/irq.h"
 #include "skep/kvm.h"
 #include "skep/lock.h"
+#include "skep/trace.h"
 #include "skep/worker.h"
 
 #define EXIT_REASONS 48
@@ -39,6 +40,8 @@ struct vcpu {
 	uint32_t *port_exits; /* by port; memory is taken as ports are used */
 	uint64_t first_entry;
 	uint64_t first_exit;
+	struct trace_exits last; /* exits */
+	struct trace_ring *ring;
 };
 
 /* burst.c */
@@ -71,6 +74,7 @@ struct kvm {
 	struct machine *machine;
 	const struct topology *topology;
 	size_t run_size;
+	bool syncs;        /* with each exit KVM leaves the registers in vcpu->run */
 	bool split;        /* the local APICs are KVM's; the other chips are devices */
 	atomic_bool stop;  /* vCPU threads leave their loop */
 	atomic_bool pause; /* vCPU threads park */
@@ -143,7 +147,8 @@ void vcpus_wake(struct kvm *kvm);
 bool exit_handle(struct vcpu *vcpu);
 /* KVM_RUN failed with @errnum, not EINTR or EAGAIN. */
 void exit_run_failed(struct vcpu *vcpu, int errnum);
-const char *exit_name(unsigned int reason);
+/* The vCPU has left the guest, KVM_RUN ended with @errnum: notes it for whoever asks later. */
+void exit_record(struct vcpu *vcpu, int errnum);
 
 /* insn.c: the instruction that starts @bytes, @bits (16, 32, 64) wide code, disassembled. */
 void insn_describe(unsigned int bits, const uint8_t *bytes, size_t n, uint64_t rip, char *text,

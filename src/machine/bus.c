@@ -7,6 +7,7 @@
 #include "skep/bus.h"
 #include "skep/device.h"
 #include "skep/err.h"
+#include "skep/trace.h"
 
 struct range {
 	uint64_t at;
@@ -25,6 +26,7 @@ struct bus {
 	size_t bell_count;
 	struct bus_doorbell_sink sink;
 	atomic_ulong misses;
+	unsigned int kind; /* what the trace calls it: TRACE_MEMORY, or 0 for ports */
 };
 
 int bus_create(struct bus **bus, const char *name, uint64_t limit, struct err *err)
@@ -34,6 +36,7 @@ int bus_create(struct bus **bus, const char *name, uint64_t limit, struct err *e
 		return err_sys(err, ENOMEM, "%s bus", name);
 	(*bus)->name = name;
 	(*bus)->limit = limit;
+	(*bus)->kind = limit > 65536 ? TRACE_MEMORY : 0;
 	pthread_rwlock_init(&(*bus)->lock, NULL);
 	return 0;
 }
@@ -96,6 +99,14 @@ static int insert(struct bus *bus, const struct range *r, struct err *err)
 	return 0;
 }
 
+/* Tells the trace where a device is reached; @len 0: no longer there. */
+static void note(const struct bus *bus, const struct range *r, uint64_t len)
+{
+	if (r->dev->machine)
+		trace_range(r->dev->machine->trace, r->dev->number, bus->kind | r->ops->region,
+			    r->at, len);
+}
+
 int bus_map(struct bus *bus, uint64_t at, uint64_t len, const struct bus_ops *ops,
 	    struct device *dev, struct err *err)
 {
@@ -108,21 +119,27 @@ int bus_map(struct bus *bus, uint64_t at, uint64_t len, const struct bus_ops *op
 	pthread_rwlock_wrlock(&bus->lock);
 	ret = insert(bus, &r, err);
 	pthread_rwlock_unlock(&bus->lock);
+	if (!ret)
+		note(bus, &r, len);
 	return ret;
 }
 
 void bus_unmap(struct bus *bus, uint64_t at)
 {
+	struct range gone = {.dev = NULL};
 	size_t i;
 
 	pthread_rwlock_wrlock(&bus->lock);
 	i = lower_bound(bus, at);
 	if (i < bus->count && bus->ranges[i].at == at) {
+		gone = bus->ranges[i];
 		bus->count--;
 		memmove(&bus->ranges[i], &bus->ranges[i + 1],
 			(bus->count - i) * sizeof(*bus->ranges));
 	}
 	pthread_rwlock_unlock(&bus->lock);
+	if (gone.dev)
+		note(bus, &gone, 0);
 }
 
 /* What an access at @at meets: a range, or the number of bytes up to the next one. */
@@ -156,19 +173,26 @@ static unsigned int piece(const struct range *r, uint64_t offset, unsigned int l
 	return n;
 }
 
-static void get(const struct range *r, uint64_t offset, unsigned int n, uint8_t *data)
+/* Behind the device's answer: what reading brought about comes before it. */
+static void get(const struct bus *bus, const struct range *r, uint64_t offset, unsigned int n,
+		uint8_t *data)
 {
 	uint64_t v = r->ops->read ? r->ops->read(r->dev, offset, n) : UINT64_MAX;
 
+	trace_event(TRACE_READ, r->dev->number, bus->kind | r->ops->region, n, (uint32_t)offset,
+		    v & ones(n), r->at + offset);
 	v = htole64(v);
 	memcpy(data, &v, n);
 }
 
-static void put(const struct range *r, uint64_t offset, unsigned int n, const uint8_t *data)
+static void put(const struct bus *bus, const struct range *r, uint64_t offset, unsigned int n,
+		const uint8_t *data)
 {
 	uint64_t v = 0;
 
 	memcpy(&v, data, n);
+	trace_event(TRACE_WRITE, r->dev->number, bus->kind | r->ops->region, n, (uint32_t)offset,
+		    le64toh(v), r->at + offset);
 	if (r->ops->write)
 		r->ops->write(r->dev, offset, n, le64toh(v));
 }
@@ -181,6 +205,19 @@ static void settle(struct range *owed)
 	owed->dev = NULL;
 }
 
+/* What no device decodes. */
+static void miss(struct bus *bus, uint64_t at, unsigned int n, uint8_t *data, bool write)
+{
+	uint64_t v = 0;
+
+	atomic_fetch_add_explicit(&bus->misses, 1, memory_order_relaxed);
+	if (!write)
+		memset(data, 0xff, n);
+	memcpy(&v, data, n);
+	trace_event(write ? TRACE_WRITE : TRACE_READ, TRACE_NO_DEVICE, bus->kind, n, 0, le64toh(v),
+		    at);
+}
+
 /* One element that no single callback can serve: cut into pieces, each decoded on its own. */
 static void access_pieces(struct bus *bus, uint64_t at, unsigned int size, uint8_t *data,
 			  bool write, struct range *owed)
@@ -190,9 +227,7 @@ static void access_pieces(struct bus *bus, uint64_t at, unsigned int size, uint8
 
 	for (; size; at += n, data += n, size -= n) {
 		if (!decode(bus, at, size, &r, &n)) {
-			atomic_fetch_add_explicit(&bus->misses, 1, memory_order_relaxed);
-			if (!write)
-				memset(data, 0xff, n);
+			miss(bus, at, n, data, write);
 			continue;
 		}
 		n = piece(&r, at - r.at, size);
@@ -200,9 +235,9 @@ static void access_pieces(struct bus *bus, uint64_t at, unsigned int size, uint8
 			settle(owed);
 		device_lock(r.dev);
 		if (write)
-			put(&r, at - r.at, n, data);
+			put(bus, &r, at - r.at, n, data);
 		else
-			get(&r, at - r.at, n, data);
+			get(bus, &r, at - r.at, n, data);
 		device_unlock(r.dev);
 		if (write)
 			*owed = r;
@@ -226,9 +261,9 @@ static void access_string(struct bus *bus, uint64_t at, unsigned int size, uint8
 	device_lock(r.dev);
 	for (; count; count--, data += size)
 		if (write)
-			put(&r, at - r.at, size, data);
+			put(bus, &r, at - r.at, size, data);
 		else
-			get(&r, at - r.at, size, data);
+			get(bus, &r, at - r.at, size, data);
 	device_unlock(r.dev);
 	if (write)
 		settle(&r);

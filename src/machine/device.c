@@ -7,6 +7,8 @@
 #include "skep/config.h"
 #include "skep/device.h"
 #include "skep/err.h"
+#include "skep/irq.h"
+#include "skep/trace.h"
 
 static int read_options(struct device *dev, const struct config *config, const char *prefix,
 			struct err *err)
@@ -35,7 +37,9 @@ static int build(struct device *dev, const struct config *config, struct err *er
 	ret = read_options(dev, config, prefix, err);
 	if (ret)
 		return ret;
+	irqs_record(dev->machine->irqs, dev->machine->trace, dev->number);
 	ret = class->create(dev, err);
+	irqs_record(dev->machine->irqs, dev->machine->trace, TRACE_NO_DEVICE);
 	if (ret) {
 		err_prefix(err, "%s", dev->id);
 		return ret;
@@ -73,6 +77,7 @@ int device_create(struct device **dev, const char *id, const struct config *conf
 	lock_init(&(*dev)->lock,
 		  class->lock_rank ? (enum lock_rank) class->lock_rank : LOCK_DEVICE);
 	snprintf((*dev)->id, sizeof((*dev)->id), "%s", id);
+	(*dev)->number = (uint8_t)trace_device(m->trace, id, class->name);
 	ret = build(*dev, config, err);
 	if (ret) {
 		device_destroy(*dev);
@@ -95,6 +100,7 @@ void device_reset(struct device *dev)
 {
 	const struct device_class *class = dev->class;
 
+	trace_event(TRACE_RESET, dev->number, 0, 0, 0, 0, 0);
 	device_lock(dev);
 	if (class->family && class->family->reset)
 		class->family->reset(dev);

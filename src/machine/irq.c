@@ -5,12 +5,15 @@
 #include "skep/err.h"
 #include "skep/irq.h"
 #include "skep/lock.h"
+#include "skep/trace.h"
 
 struct irqs {
 	struct lock lock; /* of every wire */
 	struct irq_sink sink;
 	struct irq_chip *chips; /* fixed while the machine runs */
 	uint32_t high[GSI_MAX]; /* how many lines hold the wire high */
+	struct trace *trace;
+	unsigned int device; /* whose lines are being attached */
 };
 
 int irqs_create(struct irqs **irqs, struct err *err)
@@ -19,7 +22,16 @@ int irqs_create(struct irqs **irqs, struct err *err)
 	if (!*irqs)
 		return err_sys(err, ENOMEM, "interrupt lines");
 	lock_init(&(*irqs)->lock, LOCK_WIRE);
+	(*irqs)->device = TRACE_NO_DEVICE;
 	return 0;
+}
+
+void irqs_record(struct irqs *irqs, struct trace *trace, unsigned int device)
+{
+	if (!irqs)
+		return;
+	irqs->trace = trace;
+	irqs->device = device;
 }
 
 void irqs_destroy(struct irqs *irqs)
@@ -88,7 +100,8 @@ int irq_attach(struct irqs *irqs, struct irq_line *line, unsigned int gsi, struc
 	if (gsi >= GSI_MAX)
 		return err_set(err, EINVAL, "interrupt %u: there are %d lines, 0 to %d", gsi,
 			       GSI_MAX, GSI_MAX - 1);
-	*line = (struct irq_line){.irqs = irqs, .gsi = gsi};
+	*line = (struct irq_line){.irqs = irqs, .gsi = gsi, .device = (uint8_t)irqs->device};
+	trace_gsi(irqs->trace, irqs->device, gsi);
 	return 0;
 }
 
@@ -123,8 +136,10 @@ void irq_set(struct irq_line *line, bool level)
 	else
 		irqs->high[line->gsi]--;
 	is = irqs->high[line->gsi];
-	if (was != is)
+	if (was != is) {
+		trace_event(TRACE_IRQ, line->device, is, 0, line->gsi, 0, 0);
 		tell(irqs, line->gsi, is);
+	}
 	lock_drop(&irqs->lock);
 }
 
@@ -136,14 +151,20 @@ void irq_pulse(struct irq_line *line)
 
 int msi_send(struct irqs *irqs, const struct msi *msi)
 {
+	trace_event(TRACE_MSI, TRACE_NO_DEVICE, 0, 0, 0, msi->address, msi->data);
 	return irqs->sink.msi ? irqs->sink.msi(irqs->sink.arg, msi) : -ENODEV;
 }
 
 int msi_bind(struct irqs *irqs, int fd, const struct msi *msi, uint32_t *handle, struct err *err)
 {
+	int ret;
+
 	if (!irqs->sink.bind)
 		return err_set(err, ENODEV, "nothing delivers message-signalled interrupts");
-	return irqs->sink.bind(irqs->sink.arg, fd, msi, handle, err);
+	ret = irqs->sink.bind(irqs->sink.arg, fd, msi, handle, err);
+	if (!ret)
+		trace_event(TRACE_BIND, TRACE_NO_DEVICE, 0, 0, *handle, msi->address, msi->data);
+	return ret;
 }
 
 void msi_unbind(struct irqs *irqs, int fd, uint32_t handle)

@@ -7,6 +7,7 @@
 #include "skep/err.h"
 #include "skep/lock.h"
 #include "skep/timer.h"
+#include "skep/trace.h"
 
 /*
  * A machine has a few dozen timers, most of them idle: a sorted list is the right size.
@@ -110,6 +111,7 @@ void timer_arm(struct timer *t, uint64_t at)
 	t->next = *p;
 	t->state = TIMER_ARMED;
 	*p = t;
+	trace_event(TRACE_TIMER_ARM, t->dev->number, 0, 0, 0, at, 0);
 	if (vt->first == t && vt->running)
 		wake = vt->wake;
 	wake_arg = vt->wake_arg;
@@ -180,6 +182,7 @@ static struct timer *take_due(struct vtime *vt, uint64_t until)
 
 static void fire(struct vtime *vt, struct timer *t)
 {
+	uint64_t late = 0;
 	bool due;
 
 	device_lock(t->dev);
@@ -187,9 +190,13 @@ static void fire(struct vtime *vt, struct timer *t)
 	due = t->state == TIMER_FIRING;
 	if (due)
 		t->state = TIMER_IDLE;
+	if (due && trace_on())
+		late = now_locked(vt) - t->at;
 	lock_drop(&vt->lock);
-	if (due)
+	if (due) {
+		trace_event(TRACE_TIMER_FIRE, t->dev->number, 0, 0, 0, t->at, late);
 		t->fn(t->dev, t);
+	}
 	device_unlock(t->dev);
 }
 

@@ -129,6 +129,37 @@ static void on_watch(struct io *io, int result)
 	}
 }
 
+static void phase(enum trace_phase phase, uint64_t time)
+{
+	const struct trace_event e = {
+		.time = time,
+		.kind = TRACE_PHASE,
+		.sub = (uint8_t)phase,
+		.device = TRACE_NO_DEVICE,
+	};
+
+	if (trace_on())
+		trace_put_event(&e);
+}
+
+/* All threads are known now; who listens has said so. */
+static void record(struct vm *vm)
+{
+	struct trace *trace = vm->machine.trace;
+	struct trace_ring *control = trace_ring(trace, TRACE_CONTROL, 0, "control");
+
+	worker_record(vm->machine.control, control);
+	workers_record(vm->machine.workers, trace);
+	kvm_record(vm->kvm, trace);
+	if (!trace)
+		return;
+	trace_start(trace);
+	trace_enter(control);
+	phase(TRACE_CREATED, vm->report.created);
+	phase(TRACE_ASSEMBLED, vm->report.assembled);
+	phase(TRACE_LOADED, vm->report.loaded);
+}
+
 /* Time goes on before the guest does, and stops behind it. */
 void vm_pause(struct vm *vm)
 {
@@ -140,6 +171,7 @@ void vm_pause(struct vm *vm)
 	vtime_pause(vm->machine.time);
 	for (unsigned int i = 0; i < vm->device_count; i++)
 		device_pause(vm->devices[i]);
+	phase(TRACE_PAUSED, 0);
 }
 
 void vm_resume(struct vm *vm)
@@ -147,6 +179,7 @@ void vm_resume(struct vm *vm)
 	if (!vm->paused)
 		return;
 	vm->paused = false;
+	phase(TRACE_RESUMED, 0);
 	chan_hurry(&vm->machine, false);
 	for (unsigned int i = 0; i < vm->device_count; i++)
 		device_resume(vm->devices[i]);
@@ -184,6 +217,7 @@ static int run_once(struct vm *vm, struct err *err)
 	/* Before the first instruction, which may ask a clock whether it runs. */
 	if (!vm->paused)
 		vtime_resume(vm->machine.time);
+	phase(TRACE_RUNNING, 0);
 	ret = kvm_start(vm->kvm, err);
 	if (ret) {
 		vtime_pause(vm->machine.time);
@@ -198,6 +232,7 @@ static int run_once(struct vm *vm, struct err *err)
 	kvm_stop(vm->kvm);
 	/* Behind the vCPUs, which wait for them. */
 	workers_stop(vm->machine.workers);
+	phase(TRACE_STOPPED, 0);
 	vtime_pause(vm->machine.time);
 	io_cancel(control, &vm->watch_io);
 	io_drain(control, &vm->watch_io);
@@ -211,6 +246,7 @@ static int reset(struct vm *vm, struct err *err)
 
 	if (!vm->report.resets++)
 		vm->report.first_reset = clock_now();
+	trace_event(TRACE_RESET, TRACE_NO_DEVICE, 0, 0, 0, 0, 0);
 	for (unsigned int i = 0; i < vm->device_count; i++)
 		device_reset(vm->devices[i]);
 	ret = kvm_reset(vm->kvm, err);
@@ -237,6 +273,7 @@ int vm_run(struct vm *vm, struct ending *ending, struct err *err)
 	struct worker *control = vm->machine.control;
 	int ret;
 
+	record(vm);
 	vm->signal_io.done = on_signal;
 	await_signal(vm);
 	vm->watch_io.done = on_watch;
@@ -245,6 +282,7 @@ int vm_run(struct vm *vm, struct ending *ending, struct err *err)
 		io_timeout(control, &vm->timeout_io, clock_now() + vm->options.timeout * NS_PER_S);
 	ret = run_through_resets(vm, err);
 	*ending = vm->ending;
+	trace_text(TRACE_END, TRACE_NO_DEVICE, ending->kind, ending->code, ending->reason);
 	vm->report.ended = clock_now();
 	io_cancel(control, &vm->timeout_io);
 	io_drain(control, &vm->timeout_io);

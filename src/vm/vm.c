@@ -64,6 +64,7 @@ static const struct {
 	{"memory", gmem_option_table, offsetof(struct vm_options, memory)},
 	{"cpus", topology_option_table, offsetof(struct vm_options, cpus)},
 	{"boot", boot_option_table, offsetof(struct vm_options, boot)},
+	{"trace", trace_option_table, offsetof(struct vm_options, trace)},
 	{"machine", machine_options, 0},
 	{"device", NULL, 0},
 };
@@ -140,9 +141,12 @@ static int check_host_memory(const struct vm *vm, struct err *err)
 static int create_machine(struct vm *vm, struct err *err)
 {
 	struct machine *m = &vm->machine;
-	int ret;
+	int ret = 0;
 
-	ret = gmem_create(&m->mem, &vm->options.memory, err);
+	if (vm->options.trace.path || vm->options.trace.memory)
+		ret = trace_create(&m->trace, &vm->options.trace, vm->options.name, err);
+	if (!ret)
+		ret = gmem_create(&m->mem, &vm->options.memory, err);
 	if (!ret)
 		ret = bus_create(&m->ports, "port", 65536, err);
 	if (!ret)
@@ -338,6 +342,11 @@ void vm_destroy(struct vm *vm)
 	if (!vm)
 		return;
 	m = &vm->machine;
+	/* What is taken apart is not recorded: the trace's tables stay as the guest knew them. */
+	trace_enter(NULL);
+	trace_destroy(m->trace);
+	m->trace = NULL;
+	irqs_record(m->irqs, NULL, TRACE_NO_DEVICE);
 	while (vm->device_count)
 		device_destroy(vm->devices[--vm->device_count]);
 	kvm_destroy(vm->kvm);

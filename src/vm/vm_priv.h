@@ -12,6 +12,7 @@
 #include "skep/kvm.h"
 #include "skep/phases.h"
 #include "skep/topology.h"
+#include "skep/trace.h"
 #include "skep/vm.h"
 #include "skep/worker.h"
 
@@ -23,6 +24,7 @@ struct vm_options {
 	struct gmem_options memory;
 	struct topology_options cpus;
 	struct boot_options boot;
+	struct trace_options trace;
 	const char *name;
 	uint64_t timeout;      /* seconds; 0: none */
 	uint64_t workers;      /* at most; 0: as many as devices want */

@@ -23,6 +23,7 @@
 #include "skep/irq.h"
 #include "skep/kvm.h"
 #include "skep/topology.h"
+#include "skep/trace.h"
 #include "skep/worker.h"
 
 #define CODE_GPA  0x1000
@@ -261,6 +262,63 @@ static void emptiness_reads_all_ones_and_is_counted(void **state)
 	assert_int_equal(bus_misses(b.machine.ports), 1);
 	assert_int_equal(bus_misses(b.machine.mmio), 2);
 	bench_fini(&b);
+}
+
+/* Of the exits only: what is asked for, and what RIP was if this KVM tells. */
+static void check_exit(const struct trace_event *e, uint64_t at, unsigned int size, bool write)
+{
+	assert_int_equal(e->kind, TRACE_EXIT);
+	assert_int_equal(e->b, at);
+	assert_int_equal(e->size, size);
+	assert_int_equal(e->a, 1U << TRACE_EXIT_COUNT_SHIFT | (write ? TRACE_EXIT_WRITE : 0));
+	assert_true(!e->c || (e->c >= CODE_GPA && e->c < CODE_GPA + 0x1000));
+	assert_true(e->time > 0);
+}
+
+struct hearing {
+	struct trace_tap tap;
+	unsigned int kinds[TRACE_KINDS];
+};
+
+static void hear(struct trace_tap *tap, const struct trace_record *record)
+{
+	container_of(tap, struct hearing, tap)->kinds[record->event.kind]++;
+}
+
+static void exits_and_accesses_are_recorded(void **state)
+{
+	const struct trace_options options = {.size = TRACE_SIZE_MIN};
+	struct hearing h = {.tap.event = hear};
+	struct trace_event last[TRACE_LAST_EXITS];
+	struct bench b;
+	struct err err;
+
+	(void)state;
+	bench_init(&b, guest_empty);
+	assert_int_equal(kvm_last_exits(b.kvm, 0, last, TRACE_LAST_EXITS), 0);
+	assert_int_equal(kvm_last_exits(b.kvm, 1, last, TRACE_LAST_EXITS), 0);
+	assert_int_equal(trace_create(&b.machine.trace, &options, NULL, &err), 0);
+	trace_add_tap(b.machine.trace, &h.tap);
+	kvm_record(b.kvm, b.machine.trace);
+	trace_start(b.machine.trace);
+	bench_run(&b);
+	assert_true(bench_wait(&b));
+	kvm_stop(b.kvm);
+	/* The last entry completes the last access. */
+	assert_int_equal(kvm_last_exits(b.kvm, 0, last, TRACE_LAST_EXITS), 5);
+	check_exit(&last[0], 0x99, 1, false);
+	assert_string_equal(kvm_exit_name(last[0].sub), "io");
+	check_exit(&last[1], 0xd0000000, 4, false);
+	assert_string_equal(kvm_exit_name(last[1].sub), "mmio");
+	check_exit(&last[2], 0xd0000000, 4, true);
+	check_exit(&last[3], END_PORT, 1, true);
+	assert_string_equal(kvm_exit_name(last[4].sub), "intr");
+	assert_int_equal(h.kinds[TRACE_ENTER], 5);
+	assert_int_equal(h.kinds[TRACE_EXIT], 5);
+	assert_int_equal(h.kinds[TRACE_READ], 2);
+	assert_int_equal(h.kinds[TRACE_WRITE], 2);
+	bench_fini(&b);
+	trace_destroy(b.machine.trace);
 }
 
 static void a_triple_fault_is_told(void **state)
@@ -527,6 +585,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_guest_runs_and_ends),
 		cmocka_unit_test(emptiness_reads_all_ones_and_is_counted),
+		cmocka_unit_test(exits_and_accesses_are_recorded),
 		cmocka_unit_test(a_triple_fault_is_told),
 		cmocka_unit_test(a_guest_that_spins_is_stopped_and_goes_on),
 		cmocka_unit_test(a_doorbell_is_answered_by_a_message),
