@@ -98,9 +98,13 @@ int kvm_reset(struct kvm *kvm, struct err *err);
  */
 void kvm_ask_halted(struct kvm *kvm);
 bool kvm_all_halted(const struct kvm *kvm);
+/* Whether an answer is still to come. */
+bool kvm_halt_asked(const struct kvm *kvm);
 
 /* Exits to user space so far, roughly: the vCPUs run. */
 uint64_t kvm_exits(const struct kvm *kvm);
+/* The time in ns that the threads of the vCPUs have run on the host, the guest in it. */
+uint64_t kvm_cpu_time(const struct kvm *kvm);
 
 /*
  * The last exits of vCPU @vcpu, at most @room and TRACE_LAST_EXITS (trace.h), oldest first; returns

@@ -63,6 +63,12 @@ void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
 bool vm_paused(const struct vm *vm);
 
+/*
+ * Finds out within 100 ms that every vCPU has halted for good, at the price of waking an idle
+ * machine as often. Before vm_run().
+ */
+void vm_watch_closely(struct vm *vm);
+
 /* Takes the machine apart; consoles write out what they hold. NULL is allowed. */
 void vm_destroy(struct vm *vm);
 

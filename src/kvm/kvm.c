@@ -294,6 +294,23 @@ bool kvm_all_halted(const struct kvm *kvm)
 	return true;
 }
 
+bool kvm_halt_asked(const struct kvm *kvm)
+{
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+		if (atomic_load(&kvm->vcpus[i].halt) == HALT_ASKED)
+			return true;
+	return false;
+}
+
+uint64_t kvm_cpu_time(const struct kvm *kvm)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+		sum += vcpu_cpu_time(&kvm->vcpus[i]);
+	return sum;
+}
+
 uint64_t kvm_exits(const struct kvm *kvm)
 {
 	uint64_t sum = 0;

@@ -138,6 +138,8 @@ int vcpu_enter_at(struct vcpu *vcpu, const struct cpu_entry *entry, struct err *
 int vcpu_start(struct vcpu *vcpu, struct err *err);
 void vcpu_kick(struct vcpu *vcpu);
 void vcpu_join(struct vcpu *vcpu);
+/* What its thread has run, in ns; 0 when it has none. */
+uint64_t vcpu_cpu_time(const struct vcpu *vcpu);
 /* Gets every vCPU out of the guest and waits until none is inside the gate: kvm->pause is set. */
 void vcpus_park(struct kvm *kvm);
 /* Those at the gate look again at kvm->pause and kvm->stop. */

@@ -382,3 +382,14 @@ void vcpu_join(struct vcpu *vcpu)
 	pthread_join(vcpu->thread, NULL);
 	atomic_store(&vcpu->started, false);
 }
+
+uint64_t vcpu_cpu_time(const struct vcpu *vcpu)
+{
+	struct timespec t;
+	clockid_t clock;
+
+	if (!atomic_load(&vcpu->started) || pthread_getcpuclockid(vcpu->thread, &clock) ||
+	    clock_gettime(clock, &t))
+		return 0;
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}

@@ -91,44 +91,6 @@ int vm_take_signals(struct vm *vm, struct err *err)
 	return 0;
 }
 
-/*
- * A machine whose vCPUs have all halted with interrupts off can never wake. KVM keeps halts to
- * itself, so the vCPUs are asked: WATCH_FIRST after they were last seen busy, then half as often
- * each time, so that an idle machine is left in peace.
- */
-#define WATCH_FIRST  (250 * NS_PER_MS)
-#define WATCH_LAST   (64 * NS_PER_S)
-#define WATCH_ANSWER (20 * NS_PER_MS)
-
-static void watch_next(struct vm *vm)
-{
-	uint64_t exits = kvm_exits(vm->kvm);
-
-	vm->watch_every =
-		exits != vm->watch_exits ? WATCH_FIRST : MIN(2 * vm->watch_every, WATCH_LAST);
-	vm->watch_exits = exits;
-	vm->watch_asked = false;
-	io_timeout(vm->machine.control, &vm->watch_io, clock_now() + vm->watch_every);
-}
-
-static void on_watch(struct io *io, int result)
-{
-	struct vm *vm = container_of(io, struct vm, watch_io);
-
-	if (result != -ETIME)
-		return;
-	if (!vm->watch_asked && !vm->paused) {
-		kvm_ask_halted(vm->kvm);
-		vm->watch_asked = true;
-		io_timeout(vm->machine.control, io, clock_now() + WATCH_ANSWER);
-	} else if (kvm_all_halted(vm->kvm) && !vm->paused) {
-		machine_end(&vm->machine, END_HALTED, 0,
-			    "the guest hangs: every vCPU has halted with interrupts off");
-	} else {
-		watch_next(vm);
-	}
-}
-
 static void phase(enum trace_phase phase, uint64_t time)
 {
 	const struct trace_event e = {
@@ -225,7 +187,7 @@ static int run_once(struct vm *vm, struct err *err)
 		return ret;
 	}
 	vm->running = true;
-	watch_next(vm);
+	vm_watch_start(vm);
 	ret = worker_run(control);
 	vm->running = false;
 	chan_hurry(&vm->machine, true);
@@ -234,8 +196,7 @@ static int run_once(struct vm *vm, struct err *err)
 	workers_stop(vm->machine.workers);
 	phase(TRACE_STOPPED, 0);
 	vtime_pause(vm->machine.time);
-	io_cancel(control, &vm->watch_io);
-	io_drain(control, &vm->watch_io);
+	vm_watch_stop(vm);
 	return ret ? err_sys(err, -ret, "the control thread cannot do I/O") : 0;
 }
 
@@ -276,7 +237,6 @@ int vm_run(struct vm *vm, struct ending *ending, struct err *err)
 	record(vm);
 	vm->signal_io.done = on_signal;
 	await_signal(vm);
-	vm->watch_io.done = on_watch;
 	vm->timeout_io.done = on_timeout;
 	if (vm->options.timeout)
 		io_timeout(control, &vm->timeout_io, clock_now() + vm->options.timeout * NS_PER_S);

@@ -61,10 +61,13 @@ struct vm {
 	struct io signal_io;
 	struct io timeout_io;
 
-	struct io watch_io; /* for a machine that can never wake: see life.c */
-	uint64_t watch_every;
-	uint64_t watch_exits;
-	bool watch_asked;
+	struct vm_watch { /* for a machine that can never wake: see watch.c */
+		struct io io;
+		bool closely;
+		uint64_t every;
+		uint64_t exits, cpu; /* as they were the last time */
+		unsigned int round, tries;
+	} watch;
 
 	bool running; /* the vCPUs have their threads */
 	bool paused;
@@ -79,6 +82,10 @@ int vm_load(struct vm *vm, struct err *err);
 
 /* trim.c: a machine lives much longer than its assembly. */
 void vm_trim(void);
+
+/* watch.c: while the vCPUs have their threads. */
+void vm_watch_start(struct vm *vm);
+void vm_watch_stop(struct vm *vm);
 
 /* life.c */
 void vm_end(struct machine *m, const struct ending *ending);
