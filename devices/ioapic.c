@@ -33,6 +33,7 @@
 #include "skep/device.h"
 #include "skep/err.h"
 #include "skep/irq.h"
+#include "skep/trace.h"
 
 #define IOAPIC_AT   UINT64_C(0xfec00000)
 #define IOAPIC_LEN  0x1000
@@ -179,8 +180,11 @@ static struct msi entry_message(uint64_t entry)
 
 static int ioapic_send(struct ioapic *io, unsigned int pin)
 {
-	struct msi msi = entry_message(io->state.entries[pin]);
+	const uint64_t entry = io->state.entries[pin];
+	struct msi msi = entry_message(entry);
 
+	trace_event(TRACE_DELIVER, io->dev.number, entry_is_level(entry), 0, pin,
+		    entry & ENTRY_VECTOR, 0);
 	return msi_send(io->dev.machine->irqs, &msi);
 }
 
@@ -252,6 +256,7 @@ static void ioapic_end(struct ioapic *io, uint8_t vector)
 		if (!(*entry & ENTRY_REMOTE_IRR) || (*entry & ENTRY_VECTOR) != vector)
 			continue;
 		*entry &= ~ENTRY_REMOTE_IRR;
+		trace_event(TRACE_EOI, io->dev.number, 0, 0, pin, vector, 0);
 		if (*entry & ENTRY_MASKED)
 			ioapic_watch(io, pin);
 		else

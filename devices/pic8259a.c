@@ -29,6 +29,7 @@
 #include "skep/device.h"
 #include "skep/err.h"
 #include "skep/irq.h"
+#include "skep/trace.h"
 
 enum { MASTER, SLAVE, PAIR };
 
@@ -216,20 +217,34 @@ static int pic_vector(const struct pic_state *s, unsigned int c, unsigned int in
 	return s->base[c] + (int)MIN(input, PIC_INPUTS - 1U);
 }
 
+/* Controller @c's @input was acknowledged; PIC_NONE: a request that was there no more. */
+static void pic_record(const struct pic *pic, unsigned int c, unsigned int input)
+{
+	const struct pic_state *s = &pic->state;
+	unsigned int irq = c * PIC_INPUTS + MIN(input, PIC_INPUTS - 1U);
+	unsigned int vector = (unsigned int)pic_vector(s, c, input);
+
+	trace_event(TRACE_INTA, pic->dev.number, input == PIC_NONE, 0, irq, vector, 0);
+	if (s->icw4[c] & ICW4_AEOI && input != PIC_NONE)
+		trace_event(TRACE_EOI, pic->dev.number, 1, 0, irq, vector, 0);
+}
+
 static int pic_acknowledge(struct irq_chip *chip)
 {
 	struct pic *pic = container_of(chip, struct pic, chip);
 	struct pic_state *s = &pic->state;
-	unsigned int input;
+	unsigned int input, c = MASTER;
 	int vector = -1;
 
 	device_lock(&pic->dev);
 	if (s->stage[MASTER] == PIC_READY) {
 		input = pic_take(s, MASTER);
-		if (input == PIC_CASCADE)
-			vector = pic_vector(s, SLAVE, pic_take(s, SLAVE));
-		else
-			vector = pic_vector(s, MASTER, input);
+		if (input == PIC_CASCADE) {
+			c = SLAVE;
+			input = pic_take(s, SLAVE);
+		}
+		vector = pic_vector(s, c, input);
+		pic_record(pic, c, input);
 		pic_update(pic);
 	}
 	device_unlock(&pic->dev);
@@ -292,6 +307,9 @@ static void pic_ocw2(struct pic_state *s, unsigned int c, uint8_t value)
 			return;
 		input = pic_input_of(rank, s->lowest[c]);
 	}
+	if (s->service[c] & input_bit(input))
+		trace_event(TRACE_EOI, container_of(s, struct pic, state)->dev.number, 0, 0,
+			    c * PIC_INPUTS + input, (uint32_t)pic_vector(s, c, input), 0);
 	s->service[c] &= ~input_bit(input);
 	if (rotate)
 		s->lowest[c] = (uint8_t)input;
@@ -349,6 +367,8 @@ static uint8_t pic_poll(struct pic *pic, unsigned int c)
 	unsigned int input = pic_take(&pic->state, c);
 
 	pic_control(&pic->state, c, PIC_POLLED, false);
+	if (input != PIC_NONE)
+		pic_record(pic, c, input);
 	pic_update(pic);
 	return input == PIC_NONE ? 0 : (uint8_t)(0x80 | input);
 }

@@ -62,8 +62,10 @@ enum trace_kind {
 	TRACE_EOI,    /* a chip's line was ended; device; a: irq or pin; b: vector, if known; sub: 1
 			 if by itself (AEOI) */
 	TRACE_MSI,    /* message sent by the process; b: address; c: data */
-	TRACE_SIGNAL, /* message sent by signalling its eventfd; device; a: vector of its table */
-	TRACE_BIND,   /* an eventfd means a message from now on; a: handle; b: address; c: data */
+	TRACE_SIGNAL, /* message sent by signalling its eventfd; device; a: vector of its table;
+			 sub: queue */
+	TRACE_BIND,   /* what that signal means from now on; device; a: vector of its table;
+			 b: address; c: data */
 
 	/* Virtqueues. device; sub: queue */
 	TRACE_NOTIFY,  /* the driver rang; b: how often since it was last looked at */

@@ -157,14 +157,9 @@ int msi_send(struct irqs *irqs, const struct msi *msi)
 
 int msi_bind(struct irqs *irqs, int fd, const struct msi *msi, uint32_t *handle, struct err *err)
 {
-	int ret;
-
 	if (!irqs->sink.bind)
 		return err_set(err, ENODEV, "nothing delivers message-signalled interrupts");
-	ret = irqs->sink.bind(irqs->sink.arg, fd, msi, handle, err);
-	if (!ret)
-		trace_event(TRACE_BIND, TRACE_NO_DEVICE, 0, 0, *handle, msi->address, msi->data);
-	return ret;
+	return irqs->sink.bind(irqs->sink.arg, fd, msi, handle, err);
 }
 
 void msi_unbind(struct irqs *irqs, int fd, uint32_t handle)

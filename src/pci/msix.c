@@ -23,6 +23,7 @@
 #include "skep/err.h"
 #include "skep/irq.h"
 #include "skep/log.h"
+#include "skep/trace.h"
 
 #define CAP_MSIX     0x11
 #define CAP_MSIX_LEN 12
@@ -102,6 +103,7 @@ static void bind_to_message(struct pci_function *f, unsigned int v)
 
 	if (!msi_bind(m->irqs, vector->fd, &msi, &vector->handle, &err)) {
 		vector->bound = true;
+		trace_event(TRACE_BIND, f->dev->number, 0, 0, v, msi.address, msi.data);
 		return;
 	}
 	if (vector->bound)
@@ -291,6 +293,7 @@ void pci_msix_raise(struct pci_function *f, unsigned int vector)
 
 	if (vector >= f->msix_count || !pci_msix_enabled(f))
 		return;
+	trace_event(TRACE_SIGNAL, f->dev->number, 0, 0, vector, 0, 0);
 	/* EAGAIN: it holds as many as it can, so the vector is pending. */
 	while (write(f->vectors[vector].fd, &one, sizeof(one)) < 0 && errno == EINTR)
 		;

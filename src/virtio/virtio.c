@@ -16,6 +16,7 @@
 #include "skep/bits.h"
 #include "skep/err.h"
 #include "skep/log.h"
+#include "skep/trace.h"
 #include "virtio_priv.h"
 
 #define STATUS_DRIVERS                                                                      \
@@ -149,6 +150,7 @@ void virtio_break(struct virtio *v, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	trace_text(TRACE_BROKEN, v->dev->number, UINT8_MAX, 0, text);
 	log_guest(v->dev->machine->log, LOG_WARN, "%s needs a reset: %s", v->dev->id, text);
 	interrupt_config(v);
 }

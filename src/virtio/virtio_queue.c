@@ -30,6 +30,7 @@
 #include "skep/bits.h"
 #include "skep/clock.h"
 #include "skep/err.h"
+#include "skep/trace.h"
 #include "skep/workers.h"
 #include "virtio_priv.h"
 
@@ -118,6 +119,8 @@ struct virtio_request *virtio_take(struct virtio_queue *q)
 		return NULL;
 	}
 	r->taken = true;
+	trace_event(TRACE_POP, q->virtio->dev->number, q->index, 0, r->chain.id, r->chain.out_len,
+		    r->chain.in_len);
 	q->inflight++;
 	q->share -= q->turning;
 	return r;
@@ -154,6 +157,7 @@ void virtio_done(struct virtio_request *r, uint32_t written)
 {
 	struct virtio_queue *q = r->queue;
 
+	trace_event(TRACE_DONE, q->virtio->dev->number, q->index, 0, r->chain.id, written, 0);
 	virtq_push(q->vq, &r->chain, MIN(written, r->chain.in_len));
 	release(r);
 	worker_defer(q->worker, &q->publish);
@@ -188,6 +192,16 @@ static bool aim(struct virtio_queue *q, unsigned int vector)
 	return q->call_slot >= 0;
 }
 
+static void raise_by_file(struct virtio_queue *q, unsigned int vector)
+{
+	trace_event(TRACE_SIGNAL, q->virtio->dev->number, q->index, 0, vector, 0, 0);
+	if (io_pending(&q->call_io))
+		q->call_again = true;
+	else
+		io_write(q->worker, &q->call_io, q->call_slot, &q->call_count,
+			 sizeof(q->call_count), IO_STREAM);
+}
+
 static void interrupt(struct virtio_queue *q)
 {
 	struct virtio *v = q->virtio;
@@ -199,11 +213,8 @@ static void interrupt(struct virtio_queue *q)
 		return;
 	else if (!aim(q, vector))
 		v->transport->raise(v, vector);
-	else if (io_pending(&q->call_io))
-		q->call_again = true;
 	else
-		io_write(q->worker, &q->call_io, q->call_slot, &q->call_count,
-			 sizeof(q->call_count), IO_STREAM);
+		raise_by_file(q, vector);
 }
 
 static void turn(struct virtio_queue *q);
@@ -268,8 +279,12 @@ static void publish(struct deferral *d)
 {
 	struct virtio_queue *q = container_of(d, struct virtio_queue, publish);
 
+	bool wanted;
+
 	begin_watch(q);
-	if (virtq_publish(q->vq))
+	wanted = virtq_publish(q->vq);
+	trace_event(TRACE_PUBLISH, q->virtio->dev->number, q->index, 0, wanted, 0, 0);
+	if (wanted)
 		interrupt(q);
 	if (q->starved)
 		worker_post(q->worker, &q->again);
@@ -320,9 +335,10 @@ static void on_kick(struct io *io, int result)
 {
 	struct virtio_queue *q = container_of(io, struct virtio_queue, kick_io);
 
-	(void)result;
 	if (q->stopping)
 		return;
+	if (result == sizeof(q->kick_count))
+		trace_event(TRACE_NOTIFY, q->virtio->dev->number, q->index, 0, 0, q->kick_count, 0);
 	await_kick(q);
 	turn(q);
 }

@@ -7,6 +7,7 @@
 #include "skep/trace.h"
 #include "support/cm.h"
 #include "support/rig.h"
+#include "support/vdriver.h"
 
 #define HEARD_MAX 4096
 
@@ -139,11 +140,153 @@ static void test_line(void **state)
 	end(&p);
 }
 
+/* A request of interrupt 9, from the wire to the ends of both controllers. */
+static void test_pic(void **state)
+{
+	const struct trace_event *e;
+	struct irq_line line;
+	struct points p;
+	struct device *dev;
+	unsigned int at;
+
+	(void)state;
+	begin(&p);
+	dev = rig_device(&p.rig, "pic", "pic8259a", "");
+	assert_int_equal(irq_attach(p.rig.machine.irqs, &line, 9, &p.rig.err), 0);
+	record(&p);
+	for (unsigned int i = 0; i < 2; i++) {
+		rig_out8(&p.rig, i ? 0xa0 : 0x20, 0x11);
+		rig_out8(&p.rig, i ? 0xa1 : 0x21, i ? 0x28 : 0x20);
+		rig_out8(&p.rig, i ? 0xa1 : 0x21, i ? 2 : 4);
+		rig_out8(&p.rig, i ? 0xa1 : 0x21, 1);
+		rig_out8(&p.rig, i ? 0xa1 : 0x21, 0);
+	}
+	at = p.count;
+	irq_set(&line, true);
+	e = next(&p, &at, TRACE_IRQ);
+	assert_int_equal(e->device, TRACE_NO_DEVICE);
+	assert_int_equal(irqs_acknowledge(p.rig.machine.irqs), 0x29);
+	e = next(&p, &at, TRACE_INTA);
+	assert_int_equal(e->device, dev->number);
+	assert_int_equal(e->a, 9);
+	assert_int_equal(e->b, 0x29);
+	assert_int_equal(e->sub, 0);
+	irq_set(&line, false);
+	rig_out8(&p.rig, 0xa0, 0x20);
+	e = next(&p, &at, TRACE_EOI);
+	assert_int_equal(e->a, 9);
+	assert_int_equal(e->b, 0x29);
+	rig_out8(&p.rig, 0x20, 0x62);
+	e = next(&p, &at, TRACE_EOI);
+	assert_int_equal(e->a, 2);
+	/* An EOI of nothing is the write only. */
+	at = p.count;
+	rig_out8(&p.rig, 0x20, 0x20);
+	assert_int_equal(p.count, at + 1);
+	/* A request that was taken back. */
+	assert_int_equal(irqs_acknowledge(p.rig.machine.irqs), 0x27);
+	e = next(&p, &at, TRACE_INTA);
+	assert_int_equal(e->a, 7);
+	assert_int_equal(e->sub, 1);
+	irq_detach(&line);
+	device_destroy(dev);
+	end(&p);
+}
+
+static void write_ioapic(struct points *p, uint8_t reg, uint32_t value)
+{
+	bus_write(p->rig.machine.mmio, 0xfec00000, 4, reg);
+	bus_write(p->rig.machine.mmio, 0xfec00010, 4, value);
+}
+
+static void test_ioapic(void **state)
+{
+	const struct trace_event *e;
+	struct irq_line line;
+	struct points p;
+	struct device *dev;
+	unsigned int at;
+
+	(void)state;
+	begin(&p);
+	dev = rig_device(&p.rig, "ioapic", "ioapic", "");
+	assert_int_equal(irq_attach(p.rig.machine.irqs, &line, 9, &p.rig.err), 0);
+	record(&p);
+	write_ioapic(&p, 0x10 + 2 * 9, 0x8051);
+	at = p.count;
+	irq_set(&line, true);
+	e = next(&p, &at, TRACE_DELIVER);
+	assert_int_equal(e->device, dev->number);
+	assert_int_equal(e->a, 9);
+	assert_int_equal(e->b, 0x51);
+	assert_int_equal(e->sub, 1);
+	e = next(&p, &at, TRACE_MSI);
+	assert_int_equal(e->b, 0xfee00000);
+	irq_set(&line, false);
+	irqs_eoi(p.rig.machine.irqs, 0x51);
+	e = next(&p, &at, TRACE_EOI);
+	assert_int_equal(e->a, 9);
+	irq_detach(&line);
+	device_destroy(dev);
+	end(&p);
+}
+
+/* A chain of a virtio device, from the doorbell to the interrupt. */
+static void test_queue(void **state)
+{
+	const struct trace_options options = {.size = TRACE_SIZE_MIN};
+	struct points p = {.tap.event = hear};
+	struct vring_buf buf = {.len = 64};
+	const struct trace_event *e;
+	struct trace_ring *ring;
+	struct vmachine m;
+	struct vdriver d;
+	struct trace *t;
+	unsigned int at = 0;
+
+	p.heard = calloc(HEARD_MAX, sizeof(*p.heard));
+	assert_non_null(p.heard);
+	vmachine_init(&m);
+	assert_int_equal(trace_create(&t, &options, NULL, &m.rig.err), 0);
+	m.rig.machine.trace = t;
+	trace_add_tap(t, &p.tap);
+	ring = trace_ring(t, TRACE_CONTROL, 0, "control");
+	trace_start(t);
+	vdriver_create(&d, &m, *state, "virtio_rng", "source=/dev/zero");
+	vdriver_start(&d, UINT64_MAX);
+	buf.gpa = vring_alloc(vdriver_ring(&d, 0), 128);
+	worker_record(vmachine_worker(&m), ring);
+	trace_enter(ring);
+	assert_int_equal(vdriver_transact(&d, 0, &buf, 0, 1), 64);
+	trace_enter(NULL);
+	e = next(&p, &at, TRACE_NOTIFY);
+	assert_int_equal(e->device, d.dev->number);
+	assert_int_equal(e->sub, 0);
+	e = next(&p, &at, TRACE_POP);
+	assert_int_equal(e->b, 0);
+	assert_int_equal(e->c, 64);
+	e = next(&p, &at, TRACE_DONE);
+	assert_int_equal(e->b, 64);
+	e = next(&p, &at, TRACE_PUBLISH);
+	assert_int_equal(e->a, 1);
+	next(&p, &at, d.way.mmio ? TRACE_IRQ : TRACE_SIGNAL);
+	trace_enter(ring);
+	virtio_break(vdriver_virtio(&d), "there is %s", "no more");
+	next(&p, &at, TRACE_BROKEN);
+	trace_enter(NULL);
+	worker_record(vmachine_worker(&m), NULL);
+	vdriver_destroy(&d);
+	vmachine_fini(&m);
+	trace_destroy(t);
+	free(p.heard);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_accesses),
-		cmocka_unit_test(test_line),
+		cmocka_unit_test(test_accesses), cmocka_unit_test(test_line),
+		cmocka_unit_test(test_pic),      cmocka_unit_test(test_ioapic),
+		VDRIVER_TESTS(test_queue),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
