@@ -43,6 +43,7 @@
 #include "skep/irq.h"
 #include "skep/keyboard.h"
 #include "skep/timer.h"
+#include "skep/trace.h"
 #include "skep/worker.h"
 
 #define PORT_DATA    0x60
@@ -662,6 +663,8 @@ static uint64_t data_read(struct device *dev, uint64_t offset, unsigned int size
 
 	(void)offset;
 	(void)size;
+	if (!(k->state.out_status & STATUS_OBF))
+		trace_event(TRACE_REMARK, dev->number, TRACE_EMPTY_READ, 0, PORT_DATA, v, 0);
 	/* The line falls before the next byte raises it: every byte is an edge. */
 	k->state.out_status = 0;
 	k->state.out_kept = 0;

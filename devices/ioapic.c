@@ -312,6 +312,9 @@ static void ioapic_write_register(struct ioapic *io, uint32_t value)
 
 	if (s->select == REG_ID)
 		s->id = value >> ID_SHIFT & ID_MAX;
+	if (s->select == REG_VERSION || s->select == REG_ARBITRATION)
+		trace_event(TRACE_REMARK, io->dev.number, TRACE_FIXED_WRITE, 0, s->select, value,
+			    0);
 	if (s->select < REG_ENTRIES || pin >= IOAPIC_PINS)
 		return;
 	if (s->select % 2)

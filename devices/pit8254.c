@@ -44,6 +44,7 @@
 #include "skep/err.h"
 #include "skep/irq.h"
 #include "skep/timer.h"
+#include "skep/trace.h"
 
 #define PIT_HZ       UINT64_C(1193182)
 #define PIT_TICK_MIN (100 * NS_PER_US)
@@ -615,8 +616,10 @@ static uint64_t pit_read(struct device *dev, uint64_t offset, unsigned int size)
 	struct pit *pit = to_pit(dev);
 
 	(void)size;
-	if (offset == PIT_CONTROL_AT)
+	if (offset == PIT_CONTROL_AT) {
+		trace_event(TRACE_REMARK, dev->number, TRACE_BLIND_READ, 0, (uint32_t)offset, 0, 0);
 		return 0xff;
+	}
 	pit_catch_up(pit, vtime_now(dev->machine->time));
 	return counter_read(&pit->state.counter[offset]);
 }

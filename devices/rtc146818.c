@@ -38,6 +38,7 @@
 #include "skep/gmem.h"
 #include "skep/irq.h"
 #include "skep/timer.h"
+#include "skep/trace.h"
 
 #define RTC_HZ    UINT64_C(32768)
 #define RTC_T_BUC 8 /* UIP to update: 244 us */
@@ -493,6 +494,7 @@ static void rtc_write(struct device *dev, uint64_t offset, unsigned int size, ui
 		break;
 	case RTC_C:
 	case RTC_D:
+		trace_event(TRACE_REMARK, dev->number, TRACE_FIXED_WRITE, 0, s->index, byte, 0);
 		return;
 	default:
 		s->ram[s->index] = byte;

@@ -31,6 +31,7 @@
 #include "skep/err.h"
 #include "skep/irq.h"
 #include "skep/timer.h"
+#include "skep/trace.h"
 
 #define UART_PORTS     8
 #define UART_FIFO      16
@@ -594,6 +595,8 @@ static void uart_write(struct device *dev, uint64_t offset, unsigned int size, u
 		s->scr = v;
 		break;
 	default: /* LSR and MSR are written in factory tests only */
+		trace_event(TRACE_REMARK, dev->number, TRACE_FIXED_WRITE, 0, (uint32_t)offset, v,
+			    0);
 		return;
 	}
 	update_line(u);

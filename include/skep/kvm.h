@@ -101,6 +101,19 @@ bool kvm_all_halted(const struct kvm *kvm);
 /* Whether an answer is still to come. */
 bool kvm_halt_asked(const struct kvm *kvm);
 
+/* Where a vector leads on a vCPU. */
+struct kvm_gate {
+	uint64_t handler; /* its address in the code segment; linear in real mode */
+	bool protected_mode;
+	bool within;  /* the limit of the interrupt table; if not, there is no more to say */
+	bool present; /* the gate, or in real mode a vector that is not 0 */
+	bool interrupts_on;
+};
+/* On the vCPU's own thread, outside the guest, or while it stands still. False: nobody knows. */
+bool kvm_gate(const struct kvm *kvm, unsigned int vcpu, uint8_t vector, struct kvm_gate *gate);
+/* The same; 0: nobody knows. */
+uint64_t kvm_rip(const struct kvm *kvm, unsigned int vcpu);
+
 /* Exits to user space so far, roughly: the vCPUs run. */
 uint64_t kvm_exits(const struct kvm *kvm);
 /* The time in ns that the threads of the vCPUs have run on the host, the guest in it. */

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 struct err;
+struct kvm_gate;
 struct lint;
 struct trace_header;
 struct trace_record;
@@ -38,19 +39,10 @@ struct lint_rule {
 /* All rules. */
 const struct lint_rule *lint_rules(size_t *count);
 
-/* Where a vector leads on a vCPU. */
-struct lint_gate {
-	uint64_t handler;
-	bool protected_mode;
-	bool within; /* the limit of the interrupt descriptor table */
-	bool present;
-	bool interrupts_on;
-};
-
 /* What there is to ask. A function may be NULL; @arg is theirs. */
 struct lint_live {
 	/* On the thread that records an event of @vcpu. False: nobody knows. */
-	bool (*gate)(void *arg, unsigned int vcpu, uint8_t vector, struct lint_gate *gate);
+	bool (*gate)(void *arg, unsigned int vcpu, uint8_t vector, struct kvm_gate *gate);
 	uint64_t (*rip)(void *arg, unsigned int vcpu); /* 0: nobody knows */
 	/* "name+0x12" for an address of the guest; false: there is none. */
 	bool (*symbol)(void *arg, uint64_t address, char *text, size_t room);

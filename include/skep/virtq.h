@@ -103,6 +103,20 @@ void virtq_push(struct virtq *vq, const struct virtq_chain *chain, uint32_t writ
 /* Makes all that was pushed visible. True when the driver wants to be interrupted for it. */
 bool virtq_publish(struct virtq *vq);
 
+/* A chain's first descriptor. */
+struct virtq_head {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t number; /* in the table, or the ring (packed) */
+};
+/*
+ * What it says at this moment of the chain popped last, or of one that is about to be pushed
+ * (@done). False where it cannot be told: a packed ring's device writes over it.
+ */
+bool virtq_head(const struct virtq *vq, const struct virtq_chain *chain, bool done,
+		struct virtq_head *head);
+
 /* Whether virtq_pop() has something to say. A glance: what it sees may be a moment old. */
 bool virtq_pending(const struct virtq *vq);
 

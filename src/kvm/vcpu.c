@@ -37,6 +37,10 @@
 
 #define RFLAGS_IF (1U << 9)
 
+/* Of a local APIC: Intel SDM volume 3, table 11-1 */
+#define APIC_ISR 0x100
+#define APIC_IRR 0x200
+
 #define CR0_PE 1U
 #define CR0_ET (1U << 4)
 #define CR0_PG (1U << 31)
@@ -197,8 +201,36 @@ static bool halted_for_good(const struct vcpu *vcpu)
 	       !(regs.rflags & RFLAGS_IF);
 }
 
+/* The highest bit of 256 that lie, 32 at a time, in registers of a local APIC from @at on. */
+static uint32_t highest(const struct kvm_lapic_state *apic, unsigned int at)
+{
+	for (unsigned int i = 8; i--;) {
+		uint32_t word = load_le32(&apic->regs[at + 16 * i]);
+
+		if (word)
+			return 32 * i + 31 - (unsigned int)__builtin_clz(word);
+	}
+	return 0;
+}
+
+static void record_halted(struct vcpu *vcpu)
+{
+	struct kvm_lapic_state apic = {0};
+	struct kvm_mp_state mp;
+	struct kvm_regs regs;
+
+	if (ioctl(vcpu->fd, KVM_GET_MP_STATE, &mp) || mp.mp_state != KVM_MP_STATE_HALTED ||
+	    ioctl(vcpu->fd, KVM_GET_REGS, &regs))
+		return;
+	ioctl(vcpu->fd, KVM_GET_LAPIC, &apic);
+	trace_put(TRACE_HALTED, TRACE_NO_DEVICE, !!(regs.rflags & RFLAGS_IF), 0,
+		  highest(&apic, APIC_ISR) << 8 | highest(&apic, APIC_IRR), 0, 0);
+}
+
 static void answer_halted(struct vcpu *vcpu)
 {
+	if (trace_on() && atomic_load_explicit(&vcpu->halt, memory_order_relaxed) == HALT_ASKED)
+		record_halted(vcpu);
 	if (atomic_load_explicit(&vcpu->halt, memory_order_relaxed) == HALT_ASKED)
 		atomic_store(&vcpu->halt, halted_for_good(vcpu) ? HALT_YES : HALT_NO);
 }

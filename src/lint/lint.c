@@ -202,7 +202,7 @@ const char *lint_device(const struct lint *lint, unsigned int device)
 	return device < lint->header->device_count ? lint->header->devices[device].id : "a device";
 }
 
-bool lint_gate(const struct lint *lint, uint8_t vector, struct lint_gate *gate)
+bool lint_gate(const struct lint *lint, uint8_t vector, struct kvm_gate *gate)
 {
 	int vcpu = lint_vcpu(lint);
 

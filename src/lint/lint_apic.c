@@ -89,7 +89,7 @@ static void sent(struct lint *lint, uint8_t vector, bool logical, unsigned int d
 /* False when the processor does not take interrupts, so that its table may be unfinished. */
 static bool look_at(struct lint *lint, uint8_t vector)
 {
-	struct lint_gate gate;
+	struct kvm_gate gate;
 
 	if (!lint_gate(lint, vector, &gate))
 		return true;
@@ -126,7 +126,7 @@ static void look(struct lint *lint)
 static void halted(struct lint *lint, uint32_t vectors)
 {
 	uint8_t service = (uint8_t)(vectors >> 8), waits = (uint8_t)vectors;
-	struct lint_gate gate = {.handler = 0};
+	struct kvm_gate gate = {.handler = 0};
 
 	if (!service || !waits || waits >> 4 > service >> 4)
 		return;

@@ -328,7 +328,7 @@ static void into_service(struct lint *lint, unsigned int c, unsigned int input, 
 static void taken(struct lint *lint, unsigned int irq, uint8_t vector, bool spurious)
 {
 	unsigned int c = irq / PIC_INPUTS % PAIR, input = irq % PIC_INPUTS;
-	struct lint_gate gate = {.handler = 0};
+	struct kvm_gate gate = {.handler = 0};
 	bool known = lint_gate(lint, vector, &gate);
 
 	if (known && gate.protected_mode && vector < 32)

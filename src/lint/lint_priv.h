@@ -6,6 +6,7 @@
 #ifndef SRC_LINT_LINT_PRIV_H
 #define SRC_LINT_LINT_PRIV_H
 
+#include "skep/kvm.h"
 #include "skep/lint.h"
 #include "skep/trace.h"
 
@@ -136,7 +137,7 @@ uint64_t lint_time(const struct lint *lint);
 const char *lint_model(const struct lint *lint, unsigned int device);
 const char *lint_device(const struct lint *lint, unsigned int device);
 /* Where @vector leads on the vCPU of the event at hand; false: nobody knows. */
-bool lint_gate(const struct lint *lint, uint8_t vector, struct lint_gate *gate);
+bool lint_gate(const struct lint *lint, uint8_t vector, struct kvm_gate *gate);
 /* " (name+0x12)" for an address with a symbol, "" for one without. */
 const char *lint_symbol(const struct lint *lint, uint64_t address, char *text, size_t room);
 

@@ -10,6 +10,7 @@
 
 #include "pci_priv.h"
 #include "skep/err.h"
+#include "skep/trace.h"
 
 int pci_create(struct pci **pci, struct machine *m, struct err *err)
 {
@@ -428,6 +429,8 @@ static bool write_function(struct pci_function *f, unsigned int at, unsigned int
 	bool msix = f->msix_cap && touches(at, size, f->msix_cap, 4);
 	bool moved = false;
 
+	if (touches(at, size, CONFIG_VENDOR, 4) || touches(at, size, CONFIG_REVISION, 4))
+		trace_event(TRACE_REMARK, f->dev->number, TRACE_FIXED_WRITE, 0, at, value, 0);
 	write_bytes(f, at, size, value);
 	if (command || touches(at, size, CONFIG_BARS, CONFIG_BARS_END - CONFIG_BARS))
 		moved = pci_sync_bars(f);

@@ -216,10 +216,11 @@ static bool start_model(struct virtio *v)
  */
 void virtio_write_status(struct virtio *v, uint8_t value)
 {
-	uint8_t set = value & STATUS_DRIVERS & (uint8_t)~virtio_status(v), now;
+	uint8_t was = virtio_status(v), set = value & STATUS_DRIVERS & (uint8_t)~was, now;
 
 	if (!value) {
 		reset(v);
+		trace_event(TRACE_REMARK, v->dev->number, TRACE_STATUS_WRITE, 0, value, was, 0);
 		return;
 	}
 	if (set & VIRTIO_CONFIG_S_FEATURES_OK && !features_fit(v))
@@ -233,6 +234,7 @@ void virtio_write_status(struct virtio *v, uint8_t value)
 			v->model->negotiated(v);
 	}
 	__atomic_fetch_or(&v->data.status, set, __ATOMIC_SEQ_CST);
+	trace_event(TRACE_REMARK, v->dev->number, TRACE_STATUS_WRITE, 0, value, was, was | set);
 	if (!(set & VIRTIO_CONFIG_S_DRIVER_OK) || !start_model(v))
 		return;
 	for (unsigned int i = 0; i < v->queue_count; i++)
@@ -262,6 +264,9 @@ void virtio_write_accepted(struct virtio *v, uint32_t word)
 	unsigned int shift = 32 * v->data.driver_feature_select;
 	uint64_t *features = &v->data.driver_features;
 
+	if (virtio_status(v) & VIRTIO_CONFIG_S_FEATURES_OK)
+		trace_event(TRACE_REMARK, v->dev->number, TRACE_FEATURES_LATE, 0, 0,
+			    virtio_status(v), 0);
 	if (v->data.driver_feature_select > 1 || virtio_status(v) & VIRTIO_CONFIG_S_FEATURES_OK)
 		return;
 	*features &= ~((uint64_t)UINT32_MAX << shift);
@@ -304,6 +309,8 @@ void virtio_enable_queue(struct virtio *v)
 
 	if (!virtio_selected(v, &n) || v->data.enabled[n])
 		return;
+	trace_event(TRACE_REMARK, v->dev->number, TRACE_QUEUE_ENABLE, 0, n, virtio_status(v),
+		    v->data.desc[n] && v->data.driver[n] && v->data.device[n]);
 	v->data.enabled[n] = 1;
 	if (v->live)
 		virtio_queue_start(v, n, false);
@@ -346,17 +353,18 @@ uint64_t virtio_read_config(struct virtio *v, uint64_t at, unsigned int size)
 	return le64toh(value);
 }
 
-void virtio_write_config(struct virtio *v, uint64_t at, unsigned int size, uint64_t value)
+bool virtio_write_config(struct virtio *v, uint64_t at, unsigned int size, uint64_t value)
 {
 	const struct virtio_model *m = v->model;
 	unsigned int len = m->writable_len ? m->writable_len : v->config_size;
 
 	if (!m->config_written || at < m->writable_at ||
 	    !range_fits(at - m->writable_at, size, MIN(len, v->config_size - m->writable_at)))
-		return;
+		return false;
 	value = htole64(value);
 	memcpy(v->data.config + at, &value, size);
 	m->config_written(v, (unsigned int)at, size);
+	return true;
 }
 
 /* Pause */

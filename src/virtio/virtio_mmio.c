@@ -19,6 +19,7 @@
 #include "skep/bus.h"
 #include "skep/err.h"
 #include "skep/log.h"
+#include "skep/trace.h"
 #include "virtio_priv.h"
 
 #define MMIO_AT     UINT64_C(0xd0000000)
@@ -63,6 +64,8 @@ static uint32_t read_register(const struct virtio *v, uint64_t at)
 	case VIRTIO_MMIO_INTERRUPT_STATUS:
 		return __atomic_load_n(&v->data.isr, __ATOMIC_SEQ_CST);
 	case VIRTIO_MMIO_STATUS:
+		trace_event(TRACE_REMARK, v->dev->number, TRACE_STATUS_READ, 0, 0, virtio_status(v),
+			    0);
 		return virtio_status(v);
 	case VIRTIO_MMIO_CONFIG_GENERATION:
 		return v->data.generation;
@@ -93,6 +96,13 @@ static void write_area(struct virtio *v, uint64_t at, uint32_t value)
 
 	if (at % 0x10 <= 4)
 		virtio_set_area(v, areas[n], at % 0x10 == 4, value);
+}
+
+/* "R" in section 4.2.2. */
+static bool is_fixed(uint64_t at)
+{
+	return at <= VIRTIO_MMIO_DEVICE_FEATURES || at == VIRTIO_MMIO_QUEUE_NUM_MAX ||
+	       at == VIRTIO_MMIO_INTERRUPT_STATUS || at == VIRTIO_MMIO_CONFIG_GENERATION;
 }
 
 static void write_register(struct virtio *v, uint64_t at, uint32_t value)
@@ -135,6 +145,9 @@ static void write_register(struct virtio *v, uint64_t at, uint32_t value)
 	default:
 		if (at >= VIRTIO_MMIO_QUEUE_DESC_LOW && at <= VIRTIO_MMIO_QUEUE_USED_HIGH)
 			write_area(v, at, value);
+		else if (is_fixed(at))
+			trace_event(TRACE_REMARK, v->dev->number, TRACE_FIXED_WRITE, 0,
+				    (uint32_t)at, value, 0);
 		break;
 	}
 }
@@ -143,10 +156,13 @@ static void mmio_write(struct device *dev, uint64_t offset, unsigned int size, u
 {
 	struct virtio *v = virtio_of(dev);
 
-	if (offset >= VIRTIO_MMIO_CONFIG)
-		virtio_write_config(v, offset - VIRTIO_MMIO_CONFIG, size, value);
-	else if (size == 4 && offset % 4 == 0)
+	if (offset >= VIRTIO_MMIO_CONFIG) {
+		if (!virtio_write_config(v, offset - VIRTIO_MMIO_CONFIG, size, value))
+			trace_event(TRACE_REMARK, dev->number, TRACE_FIXED_WRITE, 0,
+				    (uint32_t)offset, value, 0);
+	} else if (size == 4 && offset % 4 == 0) {
 		write_register(v, offset, (uint32_t)value);
+	}
 }
 
 static const struct bus_ops mmio_ops = {

@@ -16,6 +16,7 @@
 #include "skep/bits.h"
 #include "skep/bus.h"
 #include "skep/err.h"
+#include "skep/trace.h"
 #include "virtio_priv.h"
 
 #define PCI_VENDOR_VIRTIO 0x1af4
@@ -112,10 +113,20 @@ static uint64_t read_common(const struct virtio *v, uint64_t at, unsigned int si
 	};
 	uint64_t value = 0;
 
+	if (at <= VIRTIO_PCI_COMMON_STATUS && at + size > VIRTIO_PCI_COMMON_STATUS)
+		trace_event(TRACE_REMARK, v->dev->number, TRACE_STATUS_READ, 0, 0, c.device_status,
+			    0);
 	fill_queue(v, &c);
 	if (at < sizeof(c))
 		memcpy(&value, (const char *)&c + at, MIN(size, sizeof(c) - at));
 	return value;
+}
+
+/* "Read-only for driver" in section 4.1.4.3. */
+static bool is_fixed(uint64_t at)
+{
+	return at == VIRTIO_PCI_COMMON_DF || at == VIRTIO_PCI_COMMON_NUMQ ||
+	       at == VIRTIO_PCI_COMMON_CFGGENERATION || at == VIRTIO_PCI_COMMON_Q_NOFF;
 }
 
 /* A vector that there is not cannot be had (4.1.5.1.2.1). */
@@ -212,20 +223,27 @@ static void registers_write(struct device *dev, uint64_t offset, unsigned int si
 	struct virtio *v = virtio_of(dev);
 	uint64_t at = offset % PAGE_LEN;
 
+	bool taken = true;
+
 	switch (offset - at) {
 	case PAGE_COMMON:
 		write_common(v, at, size, value);
+		taken = !is_fixed(at);
 		break;
 	case PAGE_CONFIG:
-		virtio_write_config(v, at, size, value);
+		taken = virtio_write_config(v, at, size, value);
 		break;
 	case PAGE_NOTIFY:
 		if (at % NOTIFY_EVERY == 0)
 			virtio_queue_rung(v, (unsigned int)(at / NOTIFY_EVERY));
 		break;
 	default:
+		taken = false; /* the interrupt status is cleared by reading it */
 		break;
 	}
+	if (!taken)
+		trace_event(TRACE_REMARK, dev->number, TRACE_FIXED_WRITE, 0, (uint32_t)offset,
+			    value, 0);
 }
 
 static const struct bus_ops registers_ops = {

@@ -78,9 +78,10 @@ void virtio_disable_queue(struct virtio *v);
 void virtio_reset_queue(struct virtio *v);
 uint8_t virtio_take_isr(struct virtio *v);             /* reads and clears */
 void virtio_clear_isr(struct virtio *v, uint8_t bits); /* clears */
-/* Bytes behind the end read as zeroes and swallow writes. @size 1 to 8. */
+/* Bytes behind the end read as zeroes and swallow writes. @size 1 to 8. False: the driver may not
+ * write there. */
 uint64_t virtio_read_config(struct virtio *v, uint64_t at, unsigned int size);
-void virtio_write_config(struct virtio *v, uint64_t at, unsigned int size, uint64_t value);
+bool virtio_write_config(struct virtio *v, uint64_t at, unsigned int size, uint64_t value);
 
 /* Sets @bits in the interrupt status and the line by it. Any thread. */
 void virtio_interrupt(struct virtio *v, uint8_t bits);

@@ -95,6 +95,15 @@ static int pop(struct virtio_queue *q, struct virtq_chain *chain)
 	return virtq_pop(q->vq, chain, room);
 }
 
+static void record_head(const struct virtio_queue *q, const struct virtq_chain *chain, bool done)
+{
+	struct virtq_head head;
+
+	if (virtq_head(q->vq, chain, done, &head))
+		trace_put(TRACE_HEAD, q->virtio->dev->number, q->index, done, head.len, head.addr,
+			  (uint64_t)head.number << 16 | head.flags);
+}
+
 struct virtio_request *virtio_take(struct virtio_queue *q)
 {
 	struct virtio_request *r;
@@ -121,6 +130,8 @@ struct virtio_request *virtio_take(struct virtio_queue *q)
 	r->taken = true;
 	trace_event(TRACE_POP, q->virtio->dev->number, q->index, 0, r->chain.id, r->chain.out_len,
 		    r->chain.in_len);
+	if (trace_on())
+		record_head(q, &r->chain, false);
 	q->inflight++;
 	q->share -= q->turning;
 	return r;
@@ -158,6 +169,8 @@ void virtio_done(struct virtio_request *r, uint32_t written)
 	struct virtio_queue *q = r->queue;
 
 	trace_event(TRACE_DONE, q->virtio->dev->number, q->index, 0, r->chain.id, written, 0);
+	if (trace_on())
+		record_head(q, &r->chain, true);
 	virtq_push(q->vq, &r->chain, MIN(written, r->chain.in_len));
 	release(r);
 	worker_defer(q->worker, &q->publish);
@@ -462,6 +475,9 @@ void virtio_queue_rung(struct virtio *v, unsigned int n)
 {
 	if (n < v->queue_count && v->queues[n].started)
 		ring(&v->queues[n]);
+	else
+		trace_event(TRACE_REMARK, v->dev->number, TRACE_QUEUE_DEAF, 0, n, virtio_status(v),
+			    0);
 }
 
 void virtio_queue_start(struct virtio *v, unsigned int n, bool resume)

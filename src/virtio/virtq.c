@@ -214,6 +214,18 @@ int virtq_pop(struct virtq *vq, struct virtq_chain *chain, unsigned int room)
 	return ret;
 }
 
+bool virtq_head(const struct virtq *vq, const struct virtq_chain *chain, bool done,
+		struct virtq_head *head)
+{
+	if (!vq->features.packed)
+		split_head(vq, chain, head);
+	else if (!done)
+		packed_head(vq, chain, head);
+	else
+		return false;
+	return true;
+}
+
 void virtq_unpop(struct virtq *vq, const struct virtq_chain *chain)
 {
 	vq->popped--;

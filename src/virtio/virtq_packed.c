@@ -120,6 +120,14 @@ int packed_pop(struct virtq *vq, struct virtq_chain *chain, unsigned int room)
 	return 1;
 }
 
+void packed_head(const struct virtq *vq, const struct virtq_chain *chain, struct virtq_head *head)
+{
+	const uint16_t at = packed_index(packed_retreat(vq->avail, chain->count, vq->size));
+	const struct vring_packed_desc desc = fetch(&vq->packed.desc[at]);
+
+	*head = (struct virtq_head){desc.addr, desc.len, desc.flags, at};
+}
+
 void packed_unpop(struct virtq *vq, const struct virtq_chain *chain)
 {
 	vq->packed.taken = (uint16_t)(vq->packed.taken - chain->count);

@@ -117,6 +117,7 @@ int virtq_gather(struct virtq *vq, struct virtq_chain *chain, unsigned int room,
 
 int split_start(struct virtq *vq, const struct virtq_setup *setup, struct err *err);
 int split_pop(struct virtq *vq, struct virtq_chain *chain, unsigned int room);
+void split_head(const struct virtq *vq, const struct virtq_chain *chain, struct virtq_head *head);
 void split_unpop(struct virtq *vq);
 void split_use(struct virtq *vq, const struct virtq_used *used);
 bool split_publish(struct virtq *vq);
@@ -126,6 +127,7 @@ bool split_arm(struct virtq *vq);
 
 int packed_start(struct virtq *vq, const struct virtq_setup *setup, struct err *err);
 int packed_pop(struct virtq *vq, struct virtq_chain *chain, unsigned int room);
+void packed_head(const struct virtq *vq, const struct virtq_chain *chain, struct virtq_head *head);
 void packed_unpop(struct virtq *vq, const struct virtq_chain *chain);
 void packed_use(struct virtq *vq, const struct virtq_used *used);
 bool packed_publish(struct virtq *vq);

@@ -131,6 +131,13 @@ int split_pop(struct virtq *vq, struct virtq_chain *chain, unsigned int room)
 	return 1;
 }
 
+void split_head(const struct virtq *vq, const struct virtq_chain *chain, struct virtq_head *head)
+{
+	const struct vring_desc desc = fetch(&vq->split.desc[chain->id]);
+
+	*head = (struct virtq_head){desc.addr, desc.len, desc.flags, chain->id};
+}
+
 void split_unpop(struct virtq *vq)
 {
 	vq->avail--;

@@ -13,6 +13,7 @@
 #include "skep/bits.h"
 #include "skep/clock.h"
 #include "skep/err.h"
+#include "skep/kvm.h"
 #include "skep/lint.h"
 #include "skep/trace.h"
 
@@ -22,13 +23,13 @@ enum { CHIP, DISK };           /* devices */
 struct fixture {
 	struct trace_header header;
 	struct lint_live live;
-	struct lint_gate gate;
+	struct kvm_gate gate;
 	struct lint *lint;
 	uint64_t time;
 	unsigned int told;
 };
 
-static bool ask_gate(void *arg, unsigned int vcpu, uint8_t vector, struct lint_gate *gate)
+static bool ask_gate(void *arg, unsigned int vcpu, uint8_t vector, struct kvm_gate *gate)
 {
 	const struct fixture *f = arg;
 
