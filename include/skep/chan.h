@@ -143,8 +143,8 @@ void chan_add_tap(struct machine *m, struct chan_tap *tap);
 
 /*
  * Types @len bytes into the console of @m that @dev is: they come to the device as if they had come
- * from the host, as it has room for them, and before anything else that waits. -ENODEV: it has no
- * console, or one without input; -ENOMEM. Control thread.
+ * from the host, as it has room for them, and before anything else that waits. NULL is the console
+ * that was opened first. -ENODEV: it is no console, or one without input; -ENOMEM. Control thread.
  */
 int chan_type(struct machine *m, const struct device *dev, const char *text, size_t len);
 

@@ -49,6 +49,8 @@ enum end_kind {
 	END_SIGNAL,       /* a signal ended skep: code is its number */
 	END_HOST,         /* the host failed skep */
 	END_BUDGET,       /* it ended well, and took longer than it was allowed to */
+	END_MET,          /* it said what was expected */
+	END_UNMET,        /* it did not, or said what is forbidden */
 };
 
 struct ending {

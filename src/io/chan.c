@@ -503,10 +503,11 @@ int chan_type(struct machine *m, const struct device *dev, const char *text, siz
 	struct chan *c = NULL;
 	uint8_t *typed;
 
+	/* The last of the list was opened first. */
 	for (struct chan *o = m->chans; o; o = o->next)
-		if (o->dev == dev && !o->untapped)
+		if ((!dev || o->dev == dev) && !o->untapped && !(o->ops && o->ops->deaf))
 			c = o;
-	if (!c || (c->ops && c->ops->deaf))
+	if (!c)
 		return -ENODEV;
 	lock_take(&c->lock);
 	typed = realloc(c->typed, c->typed_len + len);

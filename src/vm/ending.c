@@ -21,6 +21,8 @@ static const struct {
 	[END_SIGNAL] = {"signal", 128}, /* plus its number */
 	[END_HOST] = {"host", 125},
 	[END_BUDGET] = {"budget", 100},
+	[END_MET] = {"expected", 0},
+	[END_UNMET] = {"unexpected", 100},
 };
 
 int ending_status(const struct ending *ending)
