@@ -46,6 +46,9 @@ int vm_create(struct vm **vm, const struct config *config, int kvm_fd, struct lo
 /* The machine itself, for whoever watches it. */
 struct machine *vm_machine(struct vm *vm);
 
+/* The protocol by which its kernel is booted, by name (boot.h). */
+const char *vm_protocol(const struct vm *vm);
+
 /* Runs the machine until it ends. */
 int vm_run(struct vm *vm, struct ending *ending, struct err *err);
 

@@ -54,10 +54,12 @@ int flags_parse(const struct command *command, int argc, char **argv, void *ctx,
 int cli_fail(int status, const struct err *err);
 
 int cmd_run(int argc, char **argv);
+int cmd_smoke(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_devices(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
+extern const struct flag smoke_flags[];
 extern const struct flag inspect_flags[];
 
 #endif

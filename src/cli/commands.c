@@ -28,6 +28,8 @@ static int cmd_tables(int argc, char **argv)
 
 const struct command commands[] = {
 	{"run", "boot a kernel, or the built-in demo guest", NULL, NULL, machine_flags, cmd_run},
+	{"smoke", "boot a kernel, judge what it says, and answer with a status", NULL, smoke_flags,
+	 machine_flags, cmd_smoke},
 	{"inspect", "say what a kernel image is and how it would be booted", "FILE...",
 	 inspect_flags, NULL, cmd_inspect},
 	{"devices", "list the device table, or one device's options", "[NAME]", NULL, NULL,

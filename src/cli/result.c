@@ -162,6 +162,7 @@ int result_write(const struct result *r, FILE *to, struct err *err)
 		json_object_set_new(o, "phases_us", phases(r));
 		json_object_set_new(o, "counters", counters(r));
 	}
+	json_object_update(o, r->more);
 	ret = json_dumpf(o, to, JSON_INDENT(2));
 	json_decref(o);
 	if (fclose(to) || ret)

@@ -13,6 +13,8 @@
 #include "skep/kvm.h"
 #include "skep/vm.h"
 
+struct json_t;
+
 #define RESULT_IMAGES_MAX 81 /* a kernel, initrds, modules */
 
 struct result {
@@ -28,6 +30,7 @@ struct result {
 		char sha256[BOOT_HASH_TEXT]; /* "" when it could not be had */
 	} images[RESULT_IMAGES_MAX];
 	unsigned int image_count;
+	struct json_t *more; /* members that the command adds; NULL: none */
 	struct vm_report report;
 	struct timeline timeline;
 	struct kvm_exit_count exits[KVM_EXIT_COUNTS_MAX];

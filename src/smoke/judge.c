@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -213,7 +214,7 @@ int judge_send(struct judge *j, const char *where, const char *text, struct err 
 	size_t n = 0;
 
 	if (strlen(text) > SEND_MAX)
-		return err_set(err, EINVAL, "%s: a text has %llu bytes at most", where, SEND_MAX);
+		return err_set(err, EINVAL, "%s: a text has %lu bytes at most", where, SEND_MAX);
 	s = add_step(j, STEP_SEND, where, text, err);
 	if (!s)
 		return -ENOMEM;
@@ -291,8 +292,8 @@ static int compile_patterns(struct judge *j, struct err *err)
 /* Verdicts */
 
 __attribute__((format(printf, 5, 6))) static void decide(struct judge *j, enum end_kind kind,
-							 const struct console *c,
-							 const char *cause, const char *fmt, ...)
+							 const struct console *c, const char *cause,
+							 const char *fmt, ...)
 {
 	struct judge_verdict *v = &j->verdict;
 	va_list ap;
@@ -456,20 +457,23 @@ static void meet(struct judge *j, struct console *c, enum stream_end end)
 	}
 }
 
-static void break_rule(struct judge *j, const struct console *c, const struct rule *r)
+/* Rule @r holds by the text from @start to @stop. */
+static void break_rule(struct judge *j, const struct console *c, const struct rule *r, size_t start,
+		       size_t stop)
 {
-	char line[JUDGE_LINE_MAX + 1];
+	char line[JUDGE_LINE_MAX + 1], part[JUDGE_LINE_MAX + 1];
 
 	keep(line, c->stream.line, c->stream.len);
+	keep(part, c->stream.line + start, stop - start);
 	if (r->kind == RULE_PASS) {
 		decide(j, END_MET, c, line, "%s: the guest said what is enough: %s", r->where,
-		       safe(line).s);
+		       safe(part).s);
 		return;
 	}
 	decide(j, r->kind == RULE_FAIL ? END_PANIC : END_UNMET, c, line,
 	       r->kind == RULE_FAIL ? "%s: the guest said that it failed: %s"
 				    : "%s: the guest said what is forbidden: %s",
-	       r->where, safe(line).s);
+	       r->where, safe(part).s);
 	if (r->kind == RULE_FAIL)
 		j->out = j->now + JUDGE_SETTLE;
 }
@@ -478,7 +482,7 @@ static void break_rule(struct judge *j, const struct console *c, const struct ru
 static void look_at_rules(struct judge *j, struct console *c, enum stream_end end, size_t before)
 {
 	const struct rule *first = NULL;
-	size_t start, stop;
+	size_t start, stop, from = 0;
 
 	for (unsigned int i = 0; i < j->rule_count; i++) {
 		const struct rule *r = &j->rules[i];
@@ -488,11 +492,12 @@ static void look_at_rules(struct judge *j, struct console *c, enum stream_end en
 			too_costly(j, c, r->where, r->text, c->stream.line);
 		if (found == REGEX_YES && (stop < before || (stop == before && !first))) {
 			first = r;
+			from = start;
 			before = stop;
 		}
 	}
 	if (first)
-		break_rule(j, c, first);
+		break_rule(j, c, first, from, before);
 }
 
 static void look_at_patterns(struct judge *j, struct console *c, enum stream_end end)
@@ -688,8 +693,8 @@ void judge_correct(struct judge *j, struct ending *ending)
 {
 	unsigned int n, of;
 	const struct step *unmet = first_unmet(j, &n, &of);
-	const bool good = ending->kind == END_POWEROFF ||
-			  (ending->kind == END_CODE && !ending->code);
+	const bool good =
+		ending->kind == END_POWEROFF || (ending->kind == END_CODE && !ending->code);
 	char how[sizeof(ending->reason)];
 
 	if (j->decided && is_guests(ending->kind)) {
@@ -702,7 +707,8 @@ void judge_correct(struct judge *j, struct ending *ending)
 		ending->kind = END_UNMET;
 	snprintf(how, sizeof(how), "%s", ending->reason);
 	snprintf(ending->reason, sizeof(ending->reason),
-		 "%.180s; it had not said '%.120s' (expectation %u of %u)", how, unmet->text, n, of);
+		 "%.180s; it had not said '%.120s' (expectation %u of %u)", how, unmet->text, n,
+		 of);
 }
 
 bool judge_report(const struct judge *j, unsigned int n, struct judge_report *report)

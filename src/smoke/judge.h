@@ -3,8 +3,8 @@
  * judge - whether a guest says what was expected of it.
  *
  * Steps are taken in order: an expectation is met by the first text that it matches behind what the
- * one before it matched, on any console; a text to be sent is due when all before it is done; a wait
- * lets time go by, and what comes meanwhile meets nothing. Rules hold at any time: what is
+ * one before it matched, on any console; a text to be sent is due when all before it is done; a
+ * wait lets time go by, and what comes meanwhile meets nothing. Rules hold at any time: what is
  * forbidden, what is enough, what is a failure; and the patterns of patterns.h.
  *
  * - Expressions are matched against lines (stream.h), also as far as a line has come (regex.h).

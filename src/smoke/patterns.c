@@ -12,7 +12,8 @@
 #include "skep/config.h"
 #include "skep/err.h"
 
-/* "<0>", "[    1.234567]", "[    T1]" or "[ C0 ]", in front of a line of Linux's or NetBSD's log. */
+/* "<0>", "[    1.234567]", "[    T1]" or "[ C0 ]", in front of a line of Linux's or NetBSD's log.
+ */
 #define HEAD "^(?:<\\d+>)?(?:\\[ *\\d+\\.\\d+\\]\\s*)?(?:\\[ *[TC]\\d+\\]\\s*)?"
 
 #define PANICKED "the guest's kernel panicked"
@@ -115,9 +116,14 @@ static const struct {
 	const char *name;
 	unsigned int sets;
 } names[] = {
-	{"linux", PATTERNS_LINUX},   {"bsd", PATTERNS_BSD},         {"xen", PATTERNS_XEN},
-	{"student", PATTERNS_STUDENT}, {"lockup", PATTERNS_LOCKUP}, {"warning", PATTERNS_WARNING},
-	{"usual", PATTERNS_USUAL},   {"all", PATTERNS_USUAL | PATTERNS_LOCKUP | PATTERNS_WARNING},
+	{"linux", PATTERNS_LINUX},
+	{"bsd", PATTERNS_BSD},
+	{"xen", PATTERNS_XEN},
+	{"student", PATTERNS_STUDENT},
+	{"lockup", PATTERNS_LOCKUP},
+	{"warning", PATTERNS_WARNING},
+	{"usual", PATTERNS_USUAL},
+	{"all", PATTERNS_USUAL | PATTERNS_LOCKUP | PATTERNS_WARNING},
 	{"none", 0},
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * patterns - what kernels say when they have failed: a table of expressions, each with its name, the
- * verdict, and a line on which it is tested. Sets are for a family of kernels each.
+ * patterns - what kernels say when they have failed: a table of expressions, each with its name,
+ * the verdict, and a line on which it is tested. Sets are for a family of kernels each.
  */
 #ifndef SRC_SMOKE_PATTERNS_H
 #define SRC_SMOKE_PATTERNS_H

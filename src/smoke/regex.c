@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * PCRE2, opened at run time: no machine that nobody judges pays for it. Its compiler to machine code
- * is used where the host allows that.
+ * PCRE2, opened at run time: no machine that nobody judges pays for it. Its compiler to machine
+ * code is used where the host allows that.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <dlfcn.h>
@@ -16,27 +16,28 @@
 
 #define LIBRARY "libpcre2-8.so.0"
 
-/* Backtracking from one place in the text, which has 4 KiB: a sane expression needs a few thousand. */
+/* Backtracking from one place in the text, which has 4 KiB: a sane expression needs a few thousand.
+ */
 #define MATCH_LIMIT   50000
 #define HEAP_KIB_MAX  4096
 #define JIT_STACK_MAX KIB(512)
 #define PATTERN_MAX   KIB(16)
 
-#define FUNCTIONS(X)                                                                          \
-	X(compile)                                                                            \
-	X(code_free)                                                                          \
-	X(jit_compile)                                                                        \
-	X(jit_stack_create)                                                                   \
-	X(jit_stack_assign)                                                                   \
-	X(jit_stack_free)                                                                     \
-	X(match)                                                                              \
-	X(match_data_create)                                                                  \
-	X(match_data_free)                                                                    \
-	X(match_context_create)                                                               \
-	X(match_context_free)                                                                 \
-	X(set_match_limit)                                                                    \
-	X(set_heap_limit)                                                                     \
-	X(get_ovector_pointer)                                                                \
+#define FUNCTIONS(X)            \
+	X(compile)              \
+	X(code_free)            \
+	X(jit_compile)          \
+	X(jit_stack_create)     \
+	X(jit_stack_assign)     \
+	X(jit_stack_free)       \
+	X(match)                \
+	X(match_data_create)    \
+	X(match_data_free)      \
+	X(match_context_create) \
+	X(match_context_free)   \
+	X(set_match_limit)      \
+	X(set_heap_limit)       \
+	X(get_ovector_pointer)  \
 	X(get_error_message)
 
 /* pcre2.h makes pcre2_NAME_8 of pcre2_NAME. */
@@ -61,9 +62,9 @@ struct regex {
 
 static bool find_functions(struct regexes *set)
 {
-#define X(name)                                                                          \
-	set->pcre2.name = (TYPE_OF(name))dlsym(set->library, "pcre2_" #name "_8");       \
-	if (!set->pcre2.name)                                                            \
+#define X(name)                                                                    \
+	set->pcre2.name = (TYPE_OF(name))dlsym(set->library, "pcre2_" #name "_8"); \
+	if (!set->pcre2.name)                                                      \
 		return false;
 	FUNCTIONS(X)
 #undef X
@@ -123,8 +124,8 @@ CALLS_LIBRARY
 int regex_compile(struct regex **out, struct regexes *set, const char *pattern, struct err *err)
 {
 	/* Text that is not UTF-8 would be an error of each search. */
-	const uint32_t options = PCRE2_NEVER_UTF | PCRE2_NEVER_UCP | PCRE2_DOLLAR_ENDONLY |
-				 PCRE2_NEVER_BACKSLASH_C;
+	const uint32_t options =
+		PCRE2_NEVER_UTF | PCRE2_NEVER_UCP | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C;
 	char message[128] = "";
 	struct regex *re;
 	PCRE2_SIZE at = 0;
@@ -132,7 +133,7 @@ int regex_compile(struct regex **out, struct regexes *set, const char *pattern, 
 
 	*out = NULL;
 	if (strlen(pattern) > PATTERN_MAX)
-		return err_set(err, EINVAL, "an expression has at most %llu bytes, this one %zu",
+		return err_set(err, EINVAL, "an expression has at most %lu bytes, this one %zu",
 			       PATTERN_MAX, strlen(pattern));
 	re = calloc(1, sizeof(*re));
 	if (!re)

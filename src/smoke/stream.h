@@ -29,8 +29,8 @@ struct stream {
 	bool cut; /* its beginning has been dropped */
 	/* Whoever judges it looks from here on; moves with the text. */
 	size_t from;
-	bool met; /* the same: this line has met an expectation; false at each line's start */
-	bool cr;  /* the last byte was a CR: what follows says whether the line ends there */
+	bool met;  /* the same: this line has met an expectation; false at each line's start */
+	bool cr;   /* the last byte was a CR: what follows says whether the line ends there */
 	bool seen; /* stream_look() has been at it as it is */
 	enum stream_escape escape;
 	unsigned int escape_len;

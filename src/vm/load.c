@@ -129,6 +129,8 @@ int vm_load(struct vm *vm, struct err *err)
 		ret = boot_load(&req, vm->machine.mem, &entry, &layout, err);
 	if (!ret)
 		ret = kvm_set_entry(vm->kvm, &entry, err);
+	if (!ret)
+		vm->protocol = layout.protocol;
 	if (!vm->report.resets) {
 		vm->report.unpacks_itself = layout.unpacks_itself;
 		vm->report.unpack_from = layout.unpack_from;

@@ -377,6 +377,11 @@ struct machine *vm_machine(struct vm *vm)
 	return &vm->machine;
 }
 
+const char *vm_protocol(const struct vm *vm)
+{
+	return vm->protocol;
+}
+
 static uint64_t resident_bytes(void)
 {
 	FILE *f = fopen("/proc/self/statm", "re");

@@ -72,6 +72,7 @@ struct vm {
 	bool running; /* the vCPUs have their threads */
 	bool paused;
 
+	const char *protocol; /* by which the kernel was booted */
 	struct vm_report report;
 	struct phases phases;
 	struct chan_tap phases_tap;

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * skep smoke - boots a kernel, judges what it says, and answers with a status.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../smoke/judge.h"
+#include "../smoke/patterns.h"
+#include "../smoke/watch.h"
+#include "machine.h"
+#include "skep/bits.h"
+#include "skep/clock.h"
+#include "skep/config.h"
+#include "skep/err.h"
+#include "skep/text.h"
+#include "skep/vm.h"
+
+/* A job that hangs costs no more than this, unless somebody says otherwise. */
+#define TIMEOUT_USUAL "300"
+
+struct smoke {
+	struct machine_args machine; /* first: shared flags fill it */
+	struct judge *judge;
+	struct watch *watch;
+	const char *patterns; /* NULL: those that fit the kernel */
+	bool quiet;
+};
+
+static int apply_expect(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct smoke *s = ctx;
+
+	(void)flag;
+	return judge_expect(s->judge, "--expect", value, err);
+}
+
+static int apply_within(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct smoke *s = ctx;
+
+	(void)flag;
+	return judge_within(s->judge, "--within", value, err);
+}
+
+static int apply_send(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct smoke *s = ctx;
+
+	(void)flag;
+	return judge_send(s->judge, "--send", value, err);
+}
+
+static int apply_forbid(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct smoke *s = ctx;
+
+	(void)flag;
+	return judge_rule(s->judge, "--forbid", RULE_FORBID, value, err);
+}
+
+static int apply_patterns(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct smoke *s = ctx;
+	unsigned int sets;
+	int ret = patterns_parse(&sets, value, err);
+
+	(void)flag;
+	if (ret)
+		err_prefix(err, "--patterns");
+	s->patterns = value;
+	judge_set_patterns(s->judge, sets);
+	return ret;
+}
+
+static int apply_until_end(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct smoke *s = ctx;
+
+	(void)flag;
+	(void)value;
+	(void)err;
+	judge_until_end(s->judge);
+	return 0;
+}
+
+static int apply_quiet(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct smoke *s = ctx;
+
+	(void)flag;
+	(void)value;
+	s->quiet = true;
+	return config_set(s->machine.config, "device.com1.backend", "none", err);
+}
+
+const struct flag smoke_flags[] = {
+	{'e', "expect", "REGEX", "the guest has to say this; repeatable, in this order",
+	 apply_expect, NULL},
+	{0, "within", "SECONDS", "the time for the expectation before it, from when its turn comes",
+	 apply_within, NULL},
+	{0, "send", "TEXT",
+	 "type this when the expectations before it are met; \\n, \\r, \\t, \\e, \\xNN", apply_send,
+	 NULL},
+	{0, "forbid", "REGEX", "the guest may never say this; repeatable", apply_forbid, NULL},
+	{0, "patterns", "LIST",
+	 "failures to look for: linux, bsd, xen, student, lockup, warning, usual, all or none",
+	 apply_patterns, NULL},
+	{0, "until-end", NULL, "when all expectations are met, wait for the guest to end well",
+	 apply_until_end, NULL},
+	{'q', "quiet", NULL, "do not show what the guest says", apply_quiet, NULL},
+	{0, NULL, NULL, NULL, NULL, NULL},
+};
+
+/* What differs from run: nobody sits in front of it. */
+static int set_defaults(struct machine_args *args, struct err *err)
+{
+	int ret = config_set(args->config, "machine.on-reset", "exit", err);
+
+	if (!ret)
+		ret = config_set(args->config, "machine.timeout", TIMEOUT_USUAL, err);
+	return ret ? ret : config_set(args->config, "device.com1.backend", "stdout", err);
+}
+
+/* Linux's messages are its own; of another kernel nobody knows what it calls its failures. */
+static unsigned int usual_patterns(const struct vm *vm)
+{
+	const char *protocol = vm_protocol(vm);
+
+	return protocol && !strncmp(protocol, "linux", 5) ? PATTERNS_LINUX : PATTERNS_USUAL;
+}
+
+static int on_ready(void *ctx, struct vm *vm, struct err *err)
+{
+	struct smoke *s = ctx;
+
+	if (!s->patterns)
+		judge_set_patterns(s->judge, usual_patterns(vm));
+	return watch_begin(&s->watch, vm, s->judge, err);
+}
+
+/* What a guest said, as JSON can have it. */
+static json_t *said(const char *text)
+{
+	char safe[TEXT_SAFE_ROOM(JUDGE_LINE_MAX)];
+	size_t taken;
+
+	text_safe(safe, sizeof(safe), text, strlen(text), false, &taken);
+	return json_string(safe);
+}
+
+static json_t *seconds(const struct result *result, uint64_t at)
+{
+	return json_real((double)((at - result->started) / NS_PER_MS) / 1000);
+}
+
+static json_t *expectations(const struct smoke *s, const struct result *result)
+{
+	json_t *all = json_array();
+	struct judge_report r;
+
+	for (unsigned int n = 0; judge_report(s->judge, n, &r); n++) {
+		json_t *one = json_object();
+
+		json_object_set_new(one, "regex", json_string(r.regex));
+		json_object_set_new(one, "met", json_boolean(r.met));
+		if (r.met) {
+			json_object_set_new(one, "seconds", seconds(result, r.at));
+			json_object_set_new(one, "line", said(r.line));
+			json_object_set_new(one, "console",
+					    json_string(judge_console_name(s->judge, r.console)));
+		}
+		json_array_append_new(all, one);
+	}
+	return all;
+}
+
+static json_t *last_lines(const struct smoke *s)
+{
+	json_t *all = json_array();
+	const char *line;
+	int console;
+
+	for (unsigned int n = 0; (line = judge_last_line(s->judge, n, &console)); n++)
+		json_array_append_new(all, said(line));
+	return all;
+}
+
+static json_t *report(const struct smoke *s, const struct result *result)
+{
+	const struct judge_verdict *v = judge_verdict(s->judge, UINT64_MAX);
+	json_t *o = json_object();
+
+	json_object_set_new(o, "expect", expectations(s, result));
+	if (v && *v->line) {
+		json_object_set_new(o, "line", said(v->line));
+		json_object_set_new(o, "line_seconds", seconds(result, v->at));
+	}
+	if (v && v->name)
+		json_object_set_new(o, "pattern", json_string(v->name));
+	json_object_set_new(o, "last_lines", last_lines(s));
+	return o;
+}
+
+static void on_ended(void *ctx, struct vm *vm, struct result *result)
+{
+	struct smoke *s = ctx;
+
+	(void)vm;
+	watch_end(s->watch, &result->ending);
+	result->more = report(s, result);
+}
+
+/* The last lines are for whoever did not see the console, or sees too much of it. */
+static void tell_last_lines(const struct smoke *s)
+{
+	char safe[TEXT_SAFE_ROOM(JUDGE_LINE_MAX)];
+	const char *line;
+	unsigned int n = 0;
+	size_t taken;
+	int console;
+
+	while (judge_last_line(s->judge, n, &console))
+		n++;
+	for (n -= MIN(n, 8U); (line = judge_last_line(s->judge, n, &console)); n++) {
+		text_safe(safe, sizeof(safe), line, strlen(line), false, &taken);
+		fprintf(stderr, "skep: %s: %s\n", judge_console_name(s->judge, console), safe);
+	}
+}
+
+static void tell(const struct smoke *s, const struct result *result)
+{
+	if (result->status) {
+		tell_last_lines(s);
+		fprintf(stderr, "skep: fail (%d): %s\n", result->status, result->ending.reason);
+	} else {
+		fprintf(stderr, "skep: pass: %s\n", result->ending.reason);
+	}
+}
+
+static int judge_machine(struct smoke *s)
+{
+	const struct machine_hooks hooks = {.ready = on_ready, .ended = on_ended, .ctx = s};
+	struct result result;
+	FILE *to;
+	struct err err;
+
+	machine_result_init(&result, &s->machine);
+	if (result_open(&to, s->machine.result, &err))
+		return cli_fail(STATUS_REFUSED, &err);
+	if (machine_run(&s->machine, &hooks, &result, &err))
+		cli_fail(result.status, &err);
+	else
+		tell(s, &result);
+	if (result_write(&result, to, &err))
+		result.status = cli_fail(STATUS_REFUSED, &err);
+	json_decref(result.more);
+	watch_free(s->watch);
+	return result.status;
+}
+
+int cmd_smoke(int argc, char **argv)
+{
+	struct smoke s = {.judge = NULL};
+	int status = STATUS_OK;
+	struct err err;
+	bool helped;
+
+	if (machine_args_init(&s.machine, &err) || set_defaults(&s.machine, &err) ||
+	    judge_new(&s.judge, &err) ||
+	    flags_parse(command_find("smoke"), argc, argv, &s, &helped, &err) < 0)
+		status = cli_fail(STATUS_REFUSED, &err);
+	else if (s.machine.print_config)
+		config_print(s.machine.config, stdout);
+	else if (!helped)
+		status = judge_machine(&s);
+	judge_free(s.judge);
+	machine_args_free(&s.machine);
+	return status;
+}
