@@ -101,8 +101,17 @@ size_t text_safe(char *out, size_t room, const void *bytes, size_t len, bool mor
 
 	while (at < len) {
 		char piece[16];
-		size_t n = safe_piece(piece, p + at, len - at, more);
-		size_t wide = strlen(piece);
+		size_t n, wide;
+
+		/* Most are. */
+		if (p[at] >= ' ' && p[at] < 0x7f) {
+			if (to + 1 >= room)
+				break;
+			out[to++] = (char)p[at++];
+			continue;
+		}
+		n = safe_piece(piece, p + at, len - at, more);
+		wide = strlen(piece);
 
 		if (n == UNFINISHED || to + wide >= room)
 			break;
