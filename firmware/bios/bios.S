@@ -976,6 +976,9 @@ serial_key:
 
 irq1:
 	enter_call
+	inb	$0x64, %al		/* the edge may be of a byte that was polled for */
+	testb	$1, %al
+	jz	key_done
 	inb	$0x60, %al
 	movb	%al, %bl
 	andb	$0x7f, %bl

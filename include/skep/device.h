@@ -51,6 +51,7 @@ enum end_kind {
 	END_BUDGET,       /* it ended well, and took longer than it was allowed to */
 	END_MET,          /* it said what was expected */
 	END_UNMET,        /* it did not, or said what is forbidden */
+	END_LINT,         /* it ended well, and did what it should not */
 };
 
 struct ending {

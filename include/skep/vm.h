@@ -28,8 +28,10 @@ struct boot_image;
 struct config;
 struct err;
 struct kvm_exit_count;
+struct kvm_gate;
 struct kvm_port_count;
 struct log;
+struct trace;
 struct vm;
 
 /* Puts the devices that every machine has into the tree: before the person's own keys. */
@@ -113,6 +115,11 @@ const struct boot_image *vm_image(const struct vm *vm, unsigned int n, char key[
 void vm_last_screen(const struct vm *vm, char text[SCREEN_TEXT_MAX]);
 /* Every device's state, by its state table. Behind vm_run(). */
 void vm_dump_state(const struct vm *vm, FILE *to);
+/* What it is recorded into; NULL: nothing. Taps are added before vm_run(). */
+struct trace *vm_trace(const struct vm *vm);
+/* As kvm_gate() and kvm_rip(). */
+bool vm_gate(const struct vm *vm, unsigned int vcpu, uint8_t vector, struct kvm_gate *gate);
+uint64_t vm_rip(const struct vm *vm, unsigned int vcpu);
 size_t vm_exit_counts(const struct vm *vm, struct kvm_exit_count *counts, size_t room);
 size_t vm_port_counts(const struct vm *vm, struct kvm_port_count *counts, size_t room);
 

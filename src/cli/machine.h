@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "cli_priv.h"
+#include "lint.h"
 #include "result.h"
 #include "skep/log.h"
 #include "timeline.h"
@@ -29,6 +30,8 @@ struct machine_args {
 	bool print_config;
 	bool dump_state;
 	const char *result;
+	const char *symbols; /* an ELF file; NULL: the kernel */
+	struct lint_run lint;
 	struct timeline_args timeline;
 	struct log log;
 };

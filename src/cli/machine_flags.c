@@ -272,6 +272,26 @@ static int apply_result(void *ctx, const struct flag *flag, const char *value, s
 	return 0;
 }
 
+static int apply_symbols(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct machine_args *args = ctx;
+
+	(void)flag;
+	(void)err;
+	args->symbols = value;
+	return 0;
+}
+
+static int apply_lint(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct machine_args *args = ctx;
+
+	(void)flag;
+	(void)value;
+	args->lint.on = true;
+	return config_set(args->config, "trace.memory", "on", err);
+}
+
 const struct flag machine_flags[] = {
 	{'k', "kernel", "FILE", "kernel to boot; without one, the built-in demo guest", apply_key,
 	 "boot.kernel"},
@@ -322,6 +342,10 @@ const struct flag machine_flags[] = {
 	{0, "budget", "PHASE=TIME",
 	 "fail with status 100 if a phase of the timeline takes longer; repeatable", apply_budget,
 	 NULL},
+	{0, "symbols", "FILE", "the ELF file whose symbols name addresses (default: the kernel)",
+	 apply_symbols, NULL},
+	{0, "lint", NULL, "tell what the guest gets wrong with its devices; `skep trace --rules`",
+	 apply_lint, NULL},
 	{0, "result", "FILE", "write what happened as a JSON object", apply_result, NULL},
 	{0, "trace", "FILE[,size=SIZE]",
 	 "record what the machine does, for `skep trace`; the last 32M unless size= says more",
@@ -342,5 +366,6 @@ int machine_args_init(struct machine_args *args, struct err *err)
 
 void machine_args_free(struct machine_args *args)
 {
+	lint_free(&args->lint);
 	config_free(args->config);
 }

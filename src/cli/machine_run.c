@@ -24,6 +24,19 @@ void machine_result_init(struct result *result, const struct machine_args *args)
 }
 
 /* A machine that ended badly ended as it did, however long it took. */
+static void check_lint(struct machine_args *args, struct result *result)
+{
+	const size_t n = lint_count(&args->lint);
+
+	if (args->lint.on)
+		result->lint = &args->lint;
+	if (!n || !args->lint.fails || ending_status(&result->ending))
+		return;
+	result->ending = (struct ending){.kind = END_LINT};
+	snprintf(result->ending.reason, sizeof(result->ending.reason),
+		 "the guest ended well, and --lint has %zu finding%s", n, n == 1 ? "" : "s");
+}
+
 static void check_budgets(struct machine_args *args, struct result *result)
 {
 	struct ending late = {.kind = END_BUDGET};
@@ -45,6 +58,7 @@ static void collect(struct machine_args *args, const struct machine_hooks *hooks
 	if (hooks && hooks->ended)
 		hooks->ended(hooks->ctx, vm, result);
 	check_budgets(args, result);
+	check_lint(args, result);
 	result->status = ending_status(&result->ending);
 	if (args->result)
 		result_collect(result, vm);
@@ -71,8 +85,11 @@ static int run(struct machine_args *args, const struct machine_hooks *hooks, str
 		ret = hooks->ready(hooks->ctx, vm, err);
 	if (args->result || args->timeline.show || args->timeline.budget_count)
 		vm_listen(vm);
+	if (!ret && args->lint.on)
+		ret = lint_begin(&args->lint, vm, args->symbols, result->kernel, &args->log, err);
 	if (!ret)
 		ret = vm_run(vm, &result->ending, err);
+	lint_end(&args->lint);
 	if (!ret) {
 		collect(args, hooks, vm, result);
 		vm_last_screen(vm, screen);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/utsname.h>
 
+#include "lint.h"
 #include "result.h"
 #include "skep/clock.h"
 #include "skep/err.h"
@@ -161,6 +162,8 @@ int result_write(const struct result *r, FILE *to, struct err *err)
 		json_object_set_new(o, "times_us", times(r));
 		json_object_set_new(o, "phases_us", phases(r));
 		json_object_set_new(o, "counters", counters(r));
+		if (r->lint)
+			json_object_set_new(o, "lint", lint_json(r->lint));
 	}
 	json_object_update(o, r->more);
 	ret = json_dumpf(o, to, JSON_INDENT(2));

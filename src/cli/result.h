@@ -17,6 +17,8 @@ struct json_t;
 
 #define RESULT_IMAGES_MAX 81 /* a kernel, initrds, modules */
 
+struct lint_run;
+
 struct result {
 	uint64_t started; /* clock_now() when the command began */
 	int status;       /* skep's exit status */
@@ -31,6 +33,7 @@ struct result {
 	} images[RESULT_IMAGES_MAX];
 	unsigned int image_count;
 	struct json_t *more; /* members that the command adds; NULL: none */
+	const struct lint_run *lint; /* NULL: nobody asked */
 	struct vm_report report;
 	struct timeline timeline;
 	struct kvm_exit_count exits[KVM_EXIT_COUNTS_MAX];

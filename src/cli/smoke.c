@@ -118,6 +118,7 @@ static int set_defaults(struct machine_args *args, struct err *err)
 {
 	int ret = config_set(args->config, "machine.on-reset", "exit", err);
 
+	args->lint.fails = true;
 	if (!ret)
 		ret = config_set(args->config, "machine.timeout", TIMEOUT_USUAL, err);
 	return ret ? ret : config_set(args->config, "device.com1.backend", "stdout", err);

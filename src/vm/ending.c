@@ -23,6 +23,7 @@ static const struct {
 	[END_BUDGET] = {"budget", 100},
 	[END_MET] = {"expected", 0},
 	[END_UNMET] = {"unexpected", 100},
+	[END_LINT] = {"lint", 100},
 };
 
 int ending_status(const struct ending *ending)

@@ -494,6 +494,21 @@ void vm_dump_state(const struct vm *vm, FILE *to)
 	}
 }
 
+struct trace *vm_trace(const struct vm *vm)
+{
+	return vm->machine.trace;
+}
+
+bool vm_gate(const struct vm *vm, unsigned int vcpu, uint8_t vector, struct kvm_gate *gate)
+{
+	return kvm_gate(vm->kvm, vcpu, vector, gate);
+}
+
+uint64_t vm_rip(const struct vm *vm, unsigned int vcpu)
+{
+	return kvm_rip(vm->kvm, vcpu);
+}
+
 size_t vm_exit_counts(const struct vm *vm, struct kvm_exit_count *counts, size_t room)
 {
 	return kvm_exit_counts(vm->kvm, counts, room);

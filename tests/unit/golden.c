@@ -3,7 +3,8 @@
  * Chips as firmware and Linux program them: each tests/golden/traces/NAME.trace, which was recorded
  * on another machine model, is replayed against skep's chip. What the chip answers, drives and
  * sends must be what was recorded, and its state at the end that of NAME.state. Every 16th access
- * it is saved, reset, loaded, and must then save the same.
+ * it is saved, reset, loaded, and must then save the same. The rules of lint.h listen, and have
+ * nothing to say: firmware and Linux make none of those mistakes.
  *
  * tests/golden/traces/record.py records, and says what the lines of a trace are.
  * SKEP_UPDATE_GOLDEN=1 writes the states anew.
@@ -19,6 +20,8 @@
 
 #include "skep/bits.h"
 #include "skep/clock.h"
+#include "skep/lint.h"
+#include "skep/trace.h"
 #include "support/golden.h"
 #include "support/rig.h"
 
@@ -49,6 +52,8 @@ static const struct setup {
 
 struct replay {
 	struct rig rig;
+	struct lint *lint;
+	struct trace_tap tap;
 	struct setup setup;
 	struct device *dev;
 	struct irq_line in[WIRES];
@@ -59,6 +64,7 @@ struct replay {
 	unsigned int accesses;
 	unsigned int messages; /* that the trace has told of */
 	bool answers_count;
+	char compare; /* of the access under way */
 };
 
 /* Lines */
@@ -195,6 +201,7 @@ static void access_chip(struct replay *p, const struct action *action)
 	uint64_t at = action->a;
 	unsigned int size = (unsigned int)action->b;
 
+	p->compare = action->compare;
 	if (action->what == 'R' || action->what == 'W') {
 		at = p->setup.data;
 		size = p->setup.size;
@@ -363,12 +370,57 @@ static void check_state(struct replay *p)
 	free(path);
 }
 
+static void on_event(struct trace_tap *tap, const struct trace_record *record)
+{
+	lint_event(container_of(tap, struct replay, tap)->lint, record);
+}
+
+/* Where the chip answers otherwise than it did, a driver does what is wrong with this one. */
+static void on_finding(void *arg, const struct lint_finding *finding)
+{
+	const struct replay *p = arg;
+	char text[1024];
+
+	if (!p->answers_count || p->compare == '?')
+		return;
+	lint_format(finding, 0, text, sizeof(text));
+	fail_msg("%s.trace: %s", p->name, text);
+}
+
+/* The replay is what a processor does. */
+static void listen(struct replay *p)
+{
+	const struct trace_options options = {.size = TRACE_SIZE_MIN};
+	struct machine *m = &p->rig.machine;
+
+	assert_int_equal(trace_create(&m->trace, &options, p->name, &p->rig.err), 0);
+	assert_int_equal(lint_create(&p->lint, trace_header(m->trace), true, NULL, on_finding, p,
+				     &p->rig.err),
+			 0);
+	p->tap.event = on_event;
+	trace_add_tap(m->trace, &p->tap);
+	trace_enter(trace_ring(m->trace, TRACE_VCPU, 0, "vcpu 0"));
+	trace_start(m->trace);
+}
+
+static void listen_no_more(struct replay *p)
+{
+	struct machine *m = &p->rig.machine;
+
+	trace_enter(NULL);
+	lint_finish(p->lint, clock_now());
+	lint_destroy(p->lint);
+	trace_destroy(m->trace);
+	m->trace = NULL;
+}
+
 static void replay(void **state)
 {
 	static struct replay p;
 
 	p = (struct replay){.name = *state, .answers_count = true};
 	rig_init(&p.rig, MIB(256));
+	listen(&p);
 	play(&p);
 	must_survive_a_save(&p, 0);
 	if (p.dev->class->state)
@@ -376,6 +428,7 @@ static void replay(void **state)
 	for (unsigned int i = 0; i < WIRES; i++)
 		irq_detach(&p.in[i]);
 	device_destroy(p.dev);
+	listen_no_more(&p);
 	rig_fini(&p.rig);
 }
 
