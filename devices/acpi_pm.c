@@ -273,6 +273,39 @@ static void pm_describe(const struct device *dev, struct aml *aml)
 				});
 }
 
+static void explain_pm1(const struct access *a, struct explanation *e)
+{
+	static const char *const events[] = {"TMR", NULL, NULL,     NULL,     "BM", "GBL",
+					     NULL,  NULL, "PWRBTN", "SLPBTN", "RTC"};
+	static const char *const control[] = {"SCI_EN", "BM_RLD", "GBL_RLS"};
+
+	if (a->offset < PM1_CONTROL_AT) {
+		explain_reg(e, a->offset < PM1_ENABLE_AT ? "PM1_STS" : "PM1_EN");
+		explain_bits(e, a->value, events, ARRAY_SIZE(events));
+		return;
+	}
+	explain_reg(e, "PM1_CNT");
+	explain_bits(e, a->value, control, ARRAY_SIZE(control));
+	if (a->value & (PM1_SLP_TYP | PM1_SLP_EN))
+		explain_add(e, "SLP_TYP %u%s",
+			    (unsigned int)(a->value & PM1_SLP_TYP) >> PM1_SLP_SHIFT,
+			    a->value & PM1_SLP_EN ? " SLP_EN" : "");
+}
+
+static void pm_explain(const struct access *a, struct explain_memory *m, struct explanation *e)
+{
+	(void)m;
+	if (a->offset < PM1_LEN) {
+		explain_pm1(a, e);
+	} else if (a->offset >= PM_TIMER_AT && a->offset < PM_RESET_AT) {
+		explain_reg(e, "PM_TMR");
+	} else if (a->offset == PM_RESET_AT) {
+		explain_reg(e, "RESET_REG");
+		if (a->value == PM_RESET_VALUE)
+			explain_add(e, "reset");
+	}
+}
+
 DEVICE_CLASS(acpi_pm) = {
 	.name = "acpi_pm",
 	.summary = "ACPI power switch, timer and reset register",
@@ -286,4 +319,5 @@ DEVICE_CLASS(acpi_pm) = {
 	.loaded = pm_loaded,
 	.destroy = pm_destroy,
 	.describe = pm_describe,
+	.explain = pm_explain,
 };

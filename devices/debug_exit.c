@@ -98,6 +98,14 @@ static void exit_destroy(struct device *dev)
 		bus_unmap(dev->machine->ports, e->options.port);
 }
 
+static void exit_explain(const struct access *a, struct explain_memory *m, struct explanation *e)
+{
+	(void)m;
+	explain_reg(e, "EXIT");
+	if (a->write)
+		explain_add(e, "code %llu", (unsigned long long)a->value);
+}
+
 DEVICE_CLASS(debug_exit) = {
 	.name = "debug_exit",
 	.summary = "port that ends the machine with the guest's own code",
@@ -106,4 +114,5 @@ DEVICE_CLASS(debug_exit) = {
 	.options_offset = offsetof(struct exit_port, options),
 	.create = exit_create,
 	.destroy = exit_destroy,
+	.explain = exit_explain,
 };

@@ -109,6 +109,15 @@ static void debugcon_destroy(struct device *dev)
 	chan_close(d->chan);
 }
 
+static void debugcon_explain(const struct access *a, struct explain_memory *m,
+			     struct explanation *e)
+{
+	(void)m;
+	explain_reg(e, "DATA");
+	if (a->write)
+		explain_char(e, a->value);
+}
+
 DEVICE_CLASS(debugcon) = {
 	.name = "debugcon",
 	.summary = "one-port console for debugging (Bochs, QEMU)",
@@ -117,4 +126,5 @@ DEVICE_CLASS(debugcon) = {
 	.options_offset = offsetof(struct debugcon, options),
 	.create = debugcon_create,
 	.destroy = debugcon_destroy,
+	.explain = debugcon_explain,
 };

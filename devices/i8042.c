@@ -719,6 +719,7 @@ static const struct bus_ops command_ops = {
 	.read = status_read,
 	.write = command_write,
 	.max_size = 1,
+	.region = 1,
 };
 
 /* The host */
@@ -891,6 +892,118 @@ static void i8042_describe(const struct device *dev, struct aml *aml)
 	aml_end(aml);
 }
 
+/* Explaining: a command that waits for its data byte is remembered. */
+
+static const char *controller_word(uint8_t v)
+{
+	switch (v) {
+	case 0x20:
+		return "read command byte";
+	case 0x60:
+		return "write command byte";
+	case 0xa7:
+		return "auxiliary off";
+	case 0xa8:
+		return "auxiliary on";
+	case 0xa9:
+		return "test auxiliary lines";
+	case 0xaa:
+		return "self-test";
+	case 0xab:
+		return "test keyboard lines";
+	case 0xad:
+		return "keyboard off";
+	case 0xae:
+		return "keyboard on";
+	case 0xc0:
+		return "read input port";
+	case 0xd0:
+		return "read output port";
+	case 0xd1:
+		return "write output port";
+	case 0xd2:
+		return "write keyboard buffer";
+	case 0xd3:
+		return "write auxiliary buffer";
+	case 0xd4:
+		return "write to auxiliary";
+	case 0xf0 ... 0xff:
+		return v & OUTPUT_RUN ? "pulse output lines" : "reset processor";
+	default:
+		return v >= 0x20 && v <= 0x3f   ? "read memory"
+		       : v >= 0x60 && v <= 0x7f ? "write memory"
+						: "nothing";
+	}
+}
+
+static const char *keyboard_word(uint8_t v)
+{
+	switch (v) {
+	case 0xed:
+		return "set LEDs";
+	case 0xee:
+		return "echo";
+	case 0xf0:
+		return "scan code set";
+	case 0xf2:
+		return "identify";
+	case 0xf3:
+		return "typematic rate";
+	case 0xf4:
+		return "enable";
+	case 0xf5:
+		return "disable";
+	case 0xf6:
+		return "defaults";
+	case 0xfe:
+		return "resend";
+	case 0xff:
+		return "reset";
+	default:
+		return "";
+	}
+}
+
+static void explain_byte_in(uint8_t value, uint8_t *command, struct explanation *e)
+{
+	static const char *const ctr[] = {"IRQ1",         "IRQ12",         "system",   NULL,
+					  "keyboard-off", "auxiliary-off", "translate"};
+
+	if (*command == 0x60) {
+		explain_reg(e, "COMMAND_BYTE");
+		explain_bits(e, value, ctr, ARRAY_SIZE(ctr));
+	} else if (*command) {
+		explain_reg(e, "CONTROLLER_DATA");
+		explain_add(e, "%s", controller_word(*command));
+	} else {
+		explain_reg(e, "KEYBOARD");
+		explain_add(e, "%s", keyboard_word(value));
+	}
+	*command = 0;
+}
+
+static void i8042_explain(const struct access *a, struct explain_memory *m, struct explanation *e)
+{
+	static const char *const status[] = {"OBF",      "IBF",       "system",  "command",
+					     "unlocked", "auxiliary", "timeout", "parity"};
+	const uint8_t value = (uint8_t)a->value;
+
+	if (!a->region && a->write) {
+		explain_byte_in(value, &m->byte[0], e);
+	} else if (!a->region) {
+		explain_reg(e, "OUTPUT");
+	} else if (!a->write) {
+		explain_reg(e, "STATUS");
+		explain_bits(e, value, status, ARRAY_SIZE(status));
+	} else {
+		explain_reg(e, "COMMAND");
+		explain_add(e, "%s", controller_word(value));
+		m->byte[0] = (value >= 0x60 && value <= 0x7f) || (value >= 0xd1 && value <= 0xd4)
+				     ? value
+				     : 0;
+	}
+}
+
 DEVICE_CLASS(i8042) = {
 	.name = "i8042",
 	.summary = "keyboard controller and keyboard",
@@ -904,4 +1017,5 @@ DEVICE_CLASS(i8042) = {
 	.loaded = i8042_loaded,
 	.destroy = i8042_destroy,
 	.describe = i8042_describe,
+	.explain = i8042_explain,
 };

@@ -1234,6 +1234,7 @@ static const struct bus_ops control_ops = {
 	.read = control_read,
 	.write = control_write,
 	.max_size = 1,
+	.region = 1,
 };
 
 /* The device */
@@ -1419,6 +1420,87 @@ static void ide_describe(const struct device *dev, struct aml *aml)
 	aml_end(aml);
 }
 
+/* Explaining */
+
+static const char *command_word(uint8_t v)
+{
+	switch (v) {
+	case CMD_RECALIBRATE ... CMD_RECALIBRATE + 0xf:
+		return "RECALIBRATE";
+	case CMD_SEEK:
+		return "SEEK";
+	case CMD_DIAGNOSE:
+		return "EXECUTE DEVICE DIAGNOSTIC";
+	case CMD_SET_GEOMETRY:
+		return "INITIALIZE DEVICE PARAMETERS";
+	case CMD_SET_MULTIPLE:
+		return "SET MULTIPLE MODE";
+	case CMD_STANDBY_IMMEDIATE:
+	case CMD_STANDBY:
+		return "STANDBY";
+	case CMD_IDLE_IMMEDIATE:
+	case CMD_IDLE:
+		return "IDLE";
+	case CMD_CHECK_POWER:
+		return "CHECK POWER MODE";
+	case CMD_SLEEP:
+		return "SLEEP";
+	case CMD_FLUSH:
+		return "FLUSH CACHE";
+	case CMD_FLUSH_EXT:
+		return "FLUSH CACHE EXT";
+	case CMD_IDENTIFY:
+		return "IDENTIFY DEVICE";
+	case CMD_SET_FEATURES:
+		return "SET FEATURES";
+	default:
+		return "";
+	}
+}
+
+static void explain_command(uint8_t v, struct explanation *e)
+{
+	static const char *const verbs[] = {
+		[PHASE_READ] = "READ", [PHASE_WRITE] = "WRITE", [PHASE_VERIFY] = "READ VERIFY"};
+
+	explain_reg(e, "COMMAND");
+	for (size_t i = 0; i < ARRAY_SIZE(transfers); i++)
+		if (transfers[i].command == v) {
+			explain_add(e, "%s %s%s", verbs[transfers[i].phase],
+				    transfers[i].multiple ? "MULTIPLE" : "SECTORS",
+				    transfers[i].ext ? " EXT" : "");
+			return;
+		}
+	explain_add(e, "%s", command_word(v));
+}
+
+static void ide_explain(const struct access *a, struct explain_memory *m, struct explanation *e)
+{
+	static const char *const names[] = {"DATA",    "ERROR",    "COUNT",  "LBA_LOW",
+					    "LBA_MID", "LBA_HIGH", "DEVICE", "STATUS"};
+	static const char *const status[] = {"ERR", NULL, NULL, "DRQ", "DSC", "DF", "DRDY", "BSY"};
+	static const char *const control[] = {NULL, "nIEN", "SRST"};
+	const bool is_control = a->region == 1;
+
+	(void)m;
+	if (is_control && a->write) {
+		explain_reg(e, "DEVICE_CONTROL");
+		explain_bits(e, a->value, control, ARRAY_SIZE(control));
+	} else if (is_control || (a->offset % 8 == 7 && !a->write)) {
+		explain_reg(e, is_control ? "ALT_STATUS" : "STATUS");
+		explain_bits(e, a->value, status, ARRAY_SIZE(status));
+	} else if (a->offset % 8 == 7) {
+		explain_command((uint8_t)a->value, e);
+	} else if (a->offset % 8 == 1 && a->write) {
+		explain_reg(e, "FEATURES");
+	} else {
+		explain_reg(e, "%s", names[a->offset % 8]);
+		if (a->offset % 8 == 6)
+			explain_add(e, "%u%s", a->value & DEVICE_1 ? 1 : 0,
+				    a->value & DEVICE_LBA ? " LBA" : " CHS");
+	}
+}
+
 DEVICE_CLASS(ide) = {
 	.name = "ide",
 	.summary = "IDE disk (ATA, by PIO): a file or block device of the host",
@@ -1434,4 +1516,5 @@ DEVICE_CLASS(ide) = {
 	.resume = ide_resume,
 	.destroy = ide_destroy,
 	.describe = ide_describe,
+	.explain = ide_explain,
 };

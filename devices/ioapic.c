@@ -420,6 +420,65 @@ static int ioapic_loaded(struct device *dev, struct err *err)
 	return 0;
 }
 
+/* Explaining: IOREGSEL is remembered. */
+
+static void explain_entry(uint8_t select, uint32_t value, struct explanation *e)
+{
+	static const char *const delivery[] = {"fixed", "lowest", "SMI", "?",
+					       "NMI",   "INIT",   "?",   "ExtINT"};
+	const unsigned int pin = (select - REG_ENTRIES) / 2U;
+
+	explain_reg(e, "REDTBL%u.%s", pin, select % 2 ? "high" : "low");
+	if (select % 2) {
+		explain_add(e, "destination %x", value >> 24);
+		return;
+	}
+	explain_add(e, "vector %02x %s %s", (unsigned int)(value & ENTRY_VECTOR),
+		    delivery[entry_delivery(value)], value & ENTRY_LEVEL ? "level" : "edge");
+	if (value & ENTRY_LOGICAL)
+		explain_add(e, "logical");
+	if (value & ENTRY_REMOTE_IRR)
+		explain_add(e, "remote-IRR");
+	if (value & ENTRY_MASKED)
+		explain_add(e, "masked");
+}
+
+static void explain_window(uint8_t select, uint32_t value, struct explanation *e)
+{
+	static const char *const names[] = {"ID", "VERSION", "ARBITRATION"};
+
+	if (select < ARRAY_SIZE(names))
+		explain_reg(e, "%s", names[select]);
+	else if (select >= REG_ENTRIES && select < REG_ENTRIES + 2 * IOAPIC_PINS)
+		explain_entry(select, value, e);
+	else
+		explain_reg(e, "reserved %02x", select);
+}
+
+static void ioapic_explain(const struct access *a, struct explain_memory *m, struct explanation *e)
+{
+	struct explanation at = {.part = ""};
+
+	switch (align_down(a->offset, 4)) {
+	case IOREGSEL_AT:
+		explain_reg(e, "IOREGSEL");
+		explain_window((uint8_t)a->value, 0, &at);
+		explain_add(e, "%s", at.reg);
+		if (a->write)
+			m->byte[0] = (uint8_t)a->value;
+		break;
+	case IOWIN_AT:
+		explain_window(m->byte[0], (uint32_t)a->value, e);
+		break;
+	case EOI_AT:
+		explain_reg(e, "EOI");
+		explain_add(e, "vector %02x", (unsigned int)(a->value & ENTRY_VECTOR));
+		break;
+	default:
+		break;
+	}
+}
+
 DEVICE_CLASS(ioapic) = {
 	.name = "ioapic",
 	.summary = "I/O APIC with 24 pins",
@@ -434,4 +493,5 @@ DEVICE_CLASS(ioapic) = {
 	.reset = ioapic_reset,
 	.loaded = ioapic_loaded,
 	.destroy = ioapic_destroy,
+	.explain = ioapic_explain,
 };

@@ -179,8 +179,14 @@ static const struct host_range {
 	 ADDRESS_AT,
 	 PORTS_LEN,
 	 {.read = address_read, .write = address_write, .max_size = 4}},
-	{false, DATA_AT, PORTS_LEN, {.read = data_read, .write = data_write, .max_size = 4}},
-	{true, PCI_ECAM_AT, PCI_ECAM_LEN, {.read = ecam_read, .write = ecam_write, .max_size = 4}},
+	{false,
+	 DATA_AT,
+	 PORTS_LEN,
+	 {.read = data_read, .write = data_write, .max_size = 4, .region = 1}},
+	{true,
+	 PCI_ECAM_AT,
+	 PCI_ECAM_LEN,
+	 {.read = ecam_read, .write = ecam_write, .max_size = 4, .region = 2}},
 };
 
 static struct bus *range_bus(const struct device *dev, const struct host_range *range)
@@ -325,6 +331,91 @@ static void host_describe(const struct device *dev, struct aml *a)
 	describe_ecam(a);
 }
 
+/* Explaining: CONFIG_ADDRESS is remembered, in four bytes. */
+
+static void explain_config(uint32_t devfn, unsigned int at, struct explanation *e)
+{
+	static const char *const names[] = {
+		"VENDOR",
+		"DEVICE",
+		"COMMAND",
+		"STATUS",
+		"REVISION",
+		"CLASS",
+		"CACHE_LINE",
+		"HEADER",
+		"BAR0",
+		"BAR0+2",
+		"BAR1",
+		"BAR1+2",
+		"BAR2",
+		"BAR2+2",
+		"BAR3",
+		"BAR3+2",
+		"BAR4",
+		"BAR4+2",
+		"BAR5",
+		"BAR5+2",
+		"CARDBUS",
+		"CARDBUS+2",
+		"SUBSYSTEM_VENDOR",
+		"SUBSYSTEM",
+		"ROM",
+		"ROM+2",
+		"CAPABILITIES",
+		NULL,
+		NULL,
+		NULL,
+		"INTERRUPT_LINE",
+		"LATENCY",
+	};
+
+	if (at / 2 < ARRAY_SIZE(names) && names[at / 2])
+		explain_reg(e, "%s%s", names[at / 2], at % 2 ? "+1" : "");
+	else
+		explain_reg(e, "CONFIG_%02x", at);
+	explain_add(e, "of %02x:%02x.%u", devfn >> 8, devfn >> 3 & 31, devfn & 7);
+}
+
+static void explain_address(const struct access *a, uint8_t *memory, struct explanation *e)
+{
+	const uint32_t value = (uint32_t)a->value;
+
+	if (a->offset == RESET_AT && a->size == 1) {
+		explain_reg(e, "RESET_CONTROL");
+		if (a->write && value & RESET_RCPU)
+			explain_add(e, "reset%s", value & RESET_FULL ? ", full" : "");
+		return;
+	}
+	explain_reg(e, "CONFIG_ADDRESS");
+	if (!a->write || a->offset || a->size != 4)
+		return;
+	store_le32(memory, value & ADDRESS_MASK);
+	explain_add(e, "%02x:%02x.%u register %02x%s", value >> 16 & 0xff, value >> 11 & 31,
+		    value >> 8 & 7, value & 0xfc, value & ADDRESS_ON ? "" : ", off");
+}
+
+static void host_explain(const struct access *a, struct explain_memory *m, struct explanation *e)
+{
+	const uint32_t address = load_le32(m->byte);
+
+	switch (a->region) {
+	case 0:
+		explain_address(a, m->byte, e);
+		break;
+	case 1:
+		if (address & ADDRESS_ON)
+			explain_config(address >> 8 & 0xffff,
+				       (unsigned int)((address & 0xfc) + a->offset % 4), e);
+		else
+			explain_reg(e, "CONFIG_DATA");
+		break;
+	default:
+		explain_config((uint32_t)(a->offset >> 12), a->offset & 0xfff, e);
+		break;
+	}
+}
+
 DEVICE_CLASS(pci_host) = {
 	.name = "pci_host",
 	.summary = "PCI host bridge, with the reset control register at port CF9h",
@@ -339,4 +430,5 @@ DEVICE_CLASS(pci_host) = {
 	.loaded = host_loaded,
 	.destroy = host_destroy,
 	.describe = host_describe,
+	.explain = host_explain,
 };

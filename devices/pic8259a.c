@@ -431,8 +431,8 @@ static const struct {
 	struct bus_ops ops;
 } pic_ranges[] = {
 	{0x20, {.read = master_read, .write = master_write, .max_size = 1}},
-	{0xa0, {.read = slave_read, .write = slave_write, .max_size = 1}},
-	{0x4d0, {.read = elcr_read, .write = elcr_write, .max_size = 1}},
+	{0xa0, {.read = slave_read, .write = slave_write, .max_size = 1, .region = SLAVE}},
+	{0x4d0, {.read = elcr_read, .write = elcr_write, .max_size = 1, .region = PAIR}},
 };
 
 static int pic_create(struct device *dev, struct err *err)
@@ -511,6 +511,137 @@ static int pic_loaded(struct device *dev, struct err *err)
 	return 0;
 }
 
+/* Explaining: what of a sequence of ICWs has been seen lies in two bytes for each controller. */
+
+static void explain_ocw2(uint8_t value, struct explanation *e)
+{
+	static const char *const names[] = {
+		"rotation in automatic EOI off",
+		"non-specific EOI",
+		"nothing",
+		"specific EOI",
+		"rotation in automatic EOI on",
+		"rotate, non-specific EOI",
+		"lowest priority is",
+		"rotate, specific EOI",
+	};
+
+	explain_reg(e, "OCW2");
+	explain_add(e, "%s", names[value >> 5]);
+	if (value & OCW2_SPECIFIC && value >> 5 != 2)
+		explain_add(e, "%u", value & OCW2_LEVEL);
+}
+
+static void explain_ocw3(uint8_t value, struct explanation *e)
+{
+	explain_reg(e, "OCW3");
+	if (value & OCW3_POLL)
+		explain_add(e, "poll");
+	if (value & OCW3_RR)
+		explain_add(e, "read %s", value & OCW3_RIS ? "ISR" : "IRR");
+	if (value & OCW3_ESMM)
+		explain_add(e, "special mask mode %s", value & OCW3_SMM ? "on" : "off");
+}
+
+static void explain_icw1(uint8_t value, struct explanation *e)
+{
+	explain_reg(e, "ICW1");
+	explain_add(e, "%s, %s%s", value & ICW1_LTIM ? "level" : "edge",
+		    value & ICW1_SNGL ? "single" : "cascade",
+		    value & ICW1_IC4 ? ", ICW4 follows" : "");
+}
+
+static void explain_icw4(uint8_t value, struct explanation *e)
+{
+	static const char *const bits[] = {NULL, "automatic EOI", "buffered master", "buffered",
+					   "special fully nested"};
+
+	explain_reg(e, "ICW4");
+	explain_add(e, "%s", value & 1 ? "8086" : "8085");
+	explain_bits(e, value & 8 ? value : value & ~4U, bits, ARRAY_SIZE(bits));
+}
+
+/* The interrupts whose bits are 0 in @mask. */
+static void explain_mask(unsigned int c, uint8_t mask, struct explanation *e)
+{
+	explain_add(e, mask == 0xff ? "all masked" : "open:");
+	for (unsigned int i = 0; i < PIC_INPUTS; i++)
+		if (!(mask & input_bit(i)))
+			explain_add(e, "%u", c * PIC_INPUTS + i);
+}
+
+static void explain_odd(unsigned int c, uint8_t value, uint8_t *stage, uint8_t icw1,
+			struct explanation *e)
+{
+	const uint8_t then = icw1 & ICW1_IC4 ? PIC_ICW4 : PIC_OFF;
+
+	switch (*stage) {
+	case PIC_ICW2:
+		explain_reg(e, "ICW2");
+		explain_add(e, "vectors %02x-%02x", value & ICW2_BASE, value | 7U);
+		*stage = icw1 & ICW1_SNGL ? then : PIC_ICW3;
+		break;
+	case PIC_ICW3:
+		explain_reg(e, "ICW3");
+		explain_add(e, c == MASTER ? "slaves at inputs %02x" : "identity %u", value);
+		*stage = then;
+		break;
+	case PIC_ICW4:
+		explain_icw4(value, e);
+		*stage = PIC_OFF;
+		break;
+	default:
+		explain_reg(e, "OCW1");
+		explain_mask(c, value, e);
+		break;
+	}
+}
+
+static void explain_write(unsigned int c, const struct access *a, uint8_t *memory,
+			  struct explanation *e)
+{
+	const uint8_t value = (uint8_t)a->value;
+	uint8_t *stage = memory, *icw1 = memory + 1, *reads = memory + 2;
+
+	if (a->offset) {
+		explain_odd(c, value, stage, *icw1, e);
+	} else if (value & ICW1_SELECT) {
+		explain_icw1(value, e);
+		*stage = PIC_ICW2;
+		*icw1 = value;
+		*reads = 0;
+	} else if (value & OCW3_SELECT) {
+		explain_ocw3(value, e);
+		*reads = value & OCW3_RR ? value : *reads;
+	} else {
+		explain_ocw2(value, e);
+	}
+}
+
+static void pic_explain(const struct access *a, struct explain_memory *m, struct explanation *e)
+{
+	static const char *const parts[] = {"0", "1"};
+	const unsigned int c = a->region;
+
+	if (c >= PAIR) {
+		explain_reg(e, "ELCR%u", a->offset ? 2 : 1);
+		explain_add(e, "level:");
+		for (unsigned int i = 0; i < PIC_INPUTS; i++)
+			if (a->value & input_bit(i))
+				explain_add(e, "%u", i + (a->offset ? PIC_INPUTS : 0));
+		return;
+	}
+	e->part = parts[c];
+	if (a->write) {
+		explain_write(c, a, m->byte + (size_t)4 * c, e);
+	} else if (a->offset) {
+		explain_reg(e, "IMR");
+		explain_mask(c, (uint8_t)a->value, e);
+	} else {
+		explain_reg(e, m->byte[4 * c + 2] & OCW3_RIS ? "ISR" : "IRR");
+	}
+}
+
 DEVICE_CLASS(pic8259a) = {
 	.name = "pic8259a",
 	.summary = "8259A interrupt controllers of a PC, master and slave",
@@ -523,4 +654,5 @@ DEVICE_CLASS(pic8259a) = {
 	.reset = pic_reset,
 	.loaded = pic_loaded,
 	.destroy = pic_destroy,
+	.explain = pic_explain,
 };

@@ -702,7 +702,12 @@ static void gate_write(struct device *dev, uint64_t offset, unsigned int size, u
 }
 
 static const struct bus_ops pit_ops = {.read = pit_read, .write = pit_write, .max_size = 1};
-static const struct bus_ops gate_ops = {.read = gate_read, .write = gate_write, .max_size = 1};
+static const struct bus_ops gate_ops = {
+	.read = gate_read,
+	.write = gate_write,
+	.max_size = 1,
+	.region = 1,
+};
 
 static int pit_create(struct device *dev, struct err *err)
 {
@@ -794,6 +799,54 @@ static void pit_describe(const struct device *dev, struct aml *aml)
 	aml_end(aml);
 }
 
+/* Explaining: for each counter, in what bytes it is written, and whether the high one is next. */
+
+static void explain_control(uint8_t value, uint8_t *memory, struct explanation *e)
+{
+	static const char *const bytes[] = {"latch", "low byte", "high byte", "low and high byte"};
+	const unsigned int counter = value >> CONTROL_SELECT, rw = value >> CONTROL_RW & 3;
+
+	explain_reg(e, "CONTROL");
+	if (counter == READ_BACK) {
+		explain_add(e, "read back%s%s of", value & READ_BACK_NO_COUNT ? "" : " count",
+			    value & READ_BACK_NO_STATUS ? "" : " status");
+		for (unsigned int i = 0; i < PIT_COUNTERS; i++)
+			if (value & 2U << i)
+				explain_add(e, "%u", i);
+		return;
+	}
+	explain_add(e, "counter %u: %s", counter, bytes[rw]);
+	if (!rw)
+		return;
+	/* Modes 6 and 7 are 2 and 3. */
+	explain_add(e, "mode %u%s", value >> CONTROL_MODE & (value & 0x04 ? 3 : 7),
+		    value & CONTROL_BCD ? " BCD" : "");
+	memory[counter] = (uint8_t)rw;
+}
+
+static void pit_explain(const struct access *a, struct explain_memory *m, struct explanation *e)
+{
+	static const char *const gate[] = {"gate 2", "speaker", NULL, NULL, "refresh", "out 2"};
+	uint8_t *rw;
+
+	if (a->region) {
+		explain_reg(e, "PORT_B");
+		explain_bits(e, a->value, gate, ARRAY_SIZE(gate));
+		return;
+	}
+	if (a->offset >= PIT_CONTROL_AT) {
+		explain_control((uint8_t)a->value, m->byte, e);
+		return;
+	}
+	rw = &m->byte[a->offset];
+	explain_reg(e, "COUNTER%u", (unsigned int)a->offset);
+	if (!a->write || !(*rw & 3))
+		return;
+	/* Bit 7: of two bytes, the high one is next. */
+	explain_add(e, *rw == 2 || *rw & 0x80 ? "high byte" : "low byte");
+	*rw ^= (*rw & 3) == 3 ? 0x80 : 0;
+}
+
 DEVICE_CLASS(pit8254) = {
 	.name = "pit8254",
 	.summary = "interval timer of a PC (8254), with the gate of its third counter",
@@ -808,4 +861,5 @@ DEVICE_CLASS(pit8254) = {
 	.loaded = pit_loaded,
 	.destroy = pit_destroy,
 	.describe = pit_describe,
+	.explain = pit_explain,
 };

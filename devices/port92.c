@@ -94,6 +94,15 @@ static void port92_destroy(struct device *dev)
 		bus_unmap(dev->machine->ports, PORT92_AT);
 }
 
+static void port92_explain(const struct access *a, struct explain_memory *m, struct explanation *e)
+{
+	static const char *const bits[] = {"reset", "A20"};
+
+	(void)m;
+	explain_reg(e, "PORT_92");
+	explain_bits(e, a->value, bits, ARRAY_SIZE(bits));
+}
+
 DEVICE_CLASS(port92) = {
 	.name = "port92",
 	.summary = "A20 and fast reset (system control port A)",
@@ -104,4 +113,5 @@ DEVICE_CLASS(port92) = {
 	.reset = port92_reset,
 	.loaded = port92_loaded,
 	.destroy = port92_destroy,
+	.explain = port92_explain,
 };

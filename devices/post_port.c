@@ -20,6 +20,7 @@
 #include "skep/device.h"
 #include "skep/err.h"
 #include "skep/log.h"
+#include "skep/trace.h"
 
 #define MARK_FIRST  0xa5
 #define MARK_SECOND 0x5a
@@ -91,6 +92,7 @@ static void mark(struct post_port *p, const char *name)
 	struct machine *m = p->dev.machine;
 
 	p->state.mark_step = MARK_NONE;
+	trace_text(TRACE_MARK, p->dev.number, 0, 0, name);
 	if (m->mark)
 		m->mark(m, name);
 }
@@ -193,6 +195,13 @@ static void post_destroy(struct device *dev)
 		bus_unmap(dev->machine->ports, p->options.port);
 }
 
+static void post_explain(const struct access *a, struct explain_memory *m, struct explanation *e)
+{
+	(void)m;
+	explain_reg(e, "POST");
+	explain_add(e, "code %02x", (unsigned int)(a->value & 0xff));
+}
+
 DEVICE_CLASS(post_port) = {
 	.name = "post_port",
 	.summary = "port 80h: progress codes of firmware, and marks for the timeline",
@@ -205,4 +214,5 @@ DEVICE_CLASS(post_port) = {
 	.reset = post_reset,
 	.loaded = post_loaded,
 	.destroy = post_destroy,
+	.explain = post_explain,
 };

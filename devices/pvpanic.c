@@ -104,6 +104,15 @@ static void pvpanic_describe(const struct device *dev, struct aml *aml)
 	aml_end(aml);
 }
 
+static void pvpanic_explain(const struct access *a, struct explain_memory *m, struct explanation *e)
+{
+	static const char *const bits[] = {"panicked", "crash kernel loaded"};
+
+	(void)m;
+	explain_reg(e, "EVENTS");
+	explain_bits(e, a->value, bits, ARRAY_SIZE(bits));
+}
+
 DEVICE_CLASS(pvpanic) = {
 	.name = "pvpanic",
 	.summary = "port by which a guest's kernel reports its panic (QEMU)",
@@ -113,4 +122,5 @@ DEVICE_CLASS(pvpanic) = {
 	.create = pvpanic_create,
 	.destroy = pvpanic_destroy,
 	.describe = pvpanic_describe,
+	.explain = pvpanic_explain,
 };

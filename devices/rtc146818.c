@@ -718,6 +718,50 @@ static void rtc_describe(const struct device *dev, struct aml *aml)
 	aml_has_cmos_rtc(aml, CMOS_CENTURY);
 }
 
+/* Explaining: the index is remembered. */
+
+static void explain_byte(uint8_t index, uint8_t value, struct explanation *e)
+{
+	static const char *const names[] = {
+		"SECONDS", "SECONDS_ALARM",
+		"MINUTES", "MINUTES_ALARM",
+		"HOURS",   "HOURS_ALARM",
+		"WEEKDAY", "DAY_OF_MONTH",
+		"MONTH",   "YEAR",
+		"A",       "B",
+		"C",       "D",
+	};
+	static const char *const b[] = {"DSE", "24h", "binary", "SQWE", "UIE", "AIE", "PIE", "SET"};
+	static const char *const c[] = {NULL, NULL, NULL, NULL, "UF", "AF", "PF", "IRQF"};
+
+	if (index < ARRAY_SIZE(names))
+		explain_reg(e, "%s", names[index]);
+	else
+		explain_reg(e, index == CMOS_CENTURY ? "CENTURY" : "RAM_%02x", index);
+	if (index == RTC_A)
+		explain_add(e, "rate %u%s", value & A_RS, value & A_UIP ? " UIP" : "");
+	else if (index == RTC_B)
+		explain_bits(e, value, b, ARRAY_SIZE(b));
+	else if (index == RTC_C)
+		explain_bits(e, value, c, ARRAY_SIZE(c));
+}
+
+static void rtc_explain(const struct access *a, struct explain_memory *m, struct explanation *e)
+{
+	struct explanation at = {.part = ""};
+
+	if (a->offset % 2) {
+		explain_byte(m->byte[a->offset / 2 % 2], (uint8_t)a->value, e);
+		return;
+	}
+	explain_reg(e, "INDEX");
+	if (!a->write)
+		return;
+	m->byte[a->offset / 2 % 2] = (uint8_t)a->value % RTC_RAM;
+	explain_byte((uint8_t)a->value % RTC_RAM, 0, &at);
+	explain_add(e, "%s%s", at.reg, a->value & 0x80 ? ", NMI off" : "");
+}
+
 DEVICE_CLASS(rtc146818) = {
 	.name = "rtc146818",
 	.summary = "clock and battery-backed memory of a PC (MC146818A)",
@@ -731,4 +775,5 @@ DEVICE_CLASS(rtc146818) = {
 	.loaded = rtc_loaded,
 	.destroy = rtc_destroy,
 	.describe = rtc_describe,
+	.explain = rtc_explain,
 };

@@ -708,6 +708,116 @@ static void uart_describe(const struct device *dev, struct aml *aml)
 	aml_end(aml);
 }
 
+/* Explaining: LCR is remembered, whose bit 7 says which registers are at 0 and 1. */
+
+static void explain_lcr(uint8_t value, struct explanation *e)
+{
+	explain_reg(e, "LCR");
+	/* Bits 5 to 3: parity is none, odd, none, even, none, mark, none, space. */
+	explain_add(e, "%u%c%u", 5U + (value & LCR_WORD), "NONENMNS"[value >> 3 & 7],
+		    value & LCR_STOP ? 2 : 1);
+	if (value & LCR_BREAK)
+		explain_add(e, "break");
+	if (value & LCR_DLAB)
+		explain_add(e, "DLAB");
+}
+
+static void explain_iir(uint8_t value, struct explanation *e)
+{
+	explain_reg(e, "IIR");
+	switch (value & 0x0f) {
+	case IIR_NONE:
+		explain_add(e, "none");
+		break;
+	case IIR_LINE:
+		explain_add(e, "line status");
+		break;
+	case IIR_DATA:
+		explain_add(e, "received data");
+		break;
+	case IIR_TIMEOUT:
+		explain_add(e, "character timeout");
+		break;
+	case IIR_THRE:
+		explain_add(e, "transmitter empty");
+		break;
+	case IIR_MODEM:
+		explain_add(e, "modem status");
+		break;
+	default:
+		break;
+	}
+}
+
+static void explain_data(const struct access *a, bool latch, struct explanation *e)
+{
+	if (latch) {
+		explain_reg(e, "DLL");
+		explain_add(e, "divisor, low byte");
+		return;
+	}
+	explain_reg(e, a->write ? "THR" : "RBR");
+	explain_char(e, a->value);
+}
+
+static void explain_ier(const struct access *a, bool latch, struct explanation *e)
+{
+	static const char *const bits[] = {"received data", "transmitter empty", "line status",
+					   "modem status"};
+
+	explain_reg(e, latch ? "DLM" : "IER");
+	if (latch)
+		explain_add(e, "divisor, high byte");
+	else
+		explain_bits(e, a->value, bits, ARRAY_SIZE(bits));
+}
+
+static void uart_explain(const struct access *a, struct explain_memory *m, struct explanation *e)
+{
+	static const char *const fcr[] = {"enable", "clear receiver", "clear transmitter"};
+	static const char *const mcr[] = {"DTR", "RTS", "OUT1", "OUT2", "loop"};
+	static const char *const lsr[] = {"DR", "OE", "PE", "FE", "BI", "THRE", "TEMT", "FIFO"};
+	static const char *const msr[] = {"DCTS", "DDSR", "TERI", "DDCD",
+					  "CTS",  "DSR",  "RI",   "DCD"};
+	const bool latch = m->byte[0] & LCR_DLAB;
+
+	switch (a->offset) {
+	case UART_DATA:
+		explain_data(a, latch, e);
+		break;
+	case UART_IER:
+		explain_ier(a, latch, e);
+		break;
+	case UART_IIR:
+		if (!a->write) {
+			explain_iir((uint8_t)a->value, e);
+			break;
+		}
+		explain_reg(e, "FCR");
+		explain_bits(e, a->value, fcr, ARRAY_SIZE(fcr));
+		break;
+	case UART_LCR:
+		explain_lcr((uint8_t)a->value, e);
+		m->byte[0] = (uint8_t)a->value;
+		break;
+	case UART_MCR:
+		explain_reg(e, "MCR");
+		explain_bits(e, a->value, mcr, ARRAY_SIZE(mcr));
+		break;
+	case UART_LSR:
+		explain_reg(e, "LSR");
+		explain_bits(e, a->value, lsr, ARRAY_SIZE(lsr));
+		break;
+	case UART_MSR:
+		explain_reg(e, "MSR");
+		explain_bits(e, a->value, msr, ARRAY_SIZE(msr));
+		break;
+	default:
+		explain_reg(e, "SCR");
+		break;
+	}
+}
+
 DEVICE_CLASS(uart8250) = {
 	.name = "uart8250",
 	.summary = "serial port (16550A)",
@@ -721,4 +831,5 @@ DEVICE_CLASS(uart8250) = {
 	.loaded = uart_loaded,
 	.destroy = uart_destroy,
 	.describe = uart_describe,
+	.explain = uart_explain,
 };

@@ -383,11 +383,17 @@ static void status_write(struct device *dev, uint64_t offset, unsigned int size,
 }
 
 static const struct bus_ops base_ops = {.read = base_read, .write = base_write, .max_size = 1};
-static const struct bus_ops crtc_ops = {.read = crtc_read, .write = crtc_write, .max_size = 1};
+static const struct bus_ops crtc_ops = {
+	.read = crtc_read,
+	.write = crtc_write,
+	.max_size = 1,
+	.region = 1,
+};
 static const struct bus_ops status_ops = {
 	.read = status_read,
 	.write = status_write,
 	.max_size = 1,
+	.region = 2,
 };
 
 /* The screen */
@@ -591,6 +597,110 @@ static void vga_describe(const struct device *dev, struct aml *aml)
 	aml_has_vga(aml);
 }
 
+/* Explaining: for each index register what it holds; and whether 3C0h takes data next. */
+
+enum { EXPLAIN_ATTR, EXPLAIN_SEQ, EXPLAIN_GC, EXPLAIN_CRTC, EXPLAIN_FLIP };
+
+static const char *crtc_word(uint8_t index)
+{
+	static const char *const names[CRTC_REGS] = {
+		[CRTC_COLS] = "columns",
+		[CRTC_OVERFLOW] = "overflow",
+		[CRTC_MAX_SCAN] = "maximum scan line",
+		[CRTC_CUR_START] = "cursor start",
+		[CRTC_CUR_END] = "cursor end",
+		[CRTC_START_HIGH] = "start address, high",
+		[CRTC_START_LOW] = "start address, low",
+		[CRTC_CUR_HIGH] = "cursor location, high",
+		[CRTC_CUR_LOW] = "cursor location, low",
+		[CRTC_SYNC_END] = "vertical retrace end",
+		[CRTC_LINES] = "vertical display end",
+		[CRTC_OFFSET] = "offset",
+	};
+
+	return index < CRTC_REGS && names[index] ? names[index] : "";
+}
+
+static void explain_crtc(const struct access *a, uint8_t *memory, struct explanation *e)
+{
+	if (!a->offset && a->size == 1) {
+		explain_reg(e, "CRTC_INDEX");
+		explain_add(e, "%s", crtc_word((uint8_t)a->value));
+		memory[EXPLAIN_CRTC] = a->write ? (uint8_t)a->value : memory[EXPLAIN_CRTC];
+		return;
+	}
+	explain_reg(e, "CRTC_%02x", memory[EXPLAIN_CRTC]);
+	explain_add(e, "%s", crtc_word(memory[EXPLAIN_CRTC]));
+}
+
+/* Index and data by turns, until the status is read. */
+static void explain_attr(const struct access *a, uint8_t *memory, struct explanation *e)
+{
+	if (memory[EXPLAIN_FLIP]) {
+		explain_reg(e, "ATTR_%02x", memory[EXPLAIN_ATTR] & 0x1fU);
+	} else {
+		explain_reg(e, "ATTR_INDEX");
+		if (a->write && !(a->value & ATTR_PALETTE_SHUT))
+			explain_add(e, "screen off");
+	}
+	if (!a->write)
+		return;
+	memory[EXPLAIN_ATTR] = memory[EXPLAIN_FLIP] ? memory[EXPLAIN_ATTR] : (uint8_t)a->value;
+	memory[EXPLAIN_FLIP] ^= 1;
+}
+
+static void explain_base(const struct access *a, uint8_t *memory, struct explanation *e)
+{
+	static const char *const names[PORTS_3C0] = {
+		[ATTR_READ] = "ATTR_DATA", [MISC_WRITE] = "MISC_OUTPUT", [ENABLE] = "ENABLE",
+		[SEQ_INDEX] = "SEQ_INDEX", [DAC_MASK] = "DAC_MASK",      [DAC_READ] = "DAC_READ",
+		[DAC_WRITE] = "DAC_WRITE", [DAC_DATA] = "DAC_DATA",      [FEATURE] = "FEATURE",
+		[MISC] = "MISC_OUTPUT",    [GC_INDEX] = "GC_INDEX",
+	};
+	const uint8_t value = (uint8_t)a->value;
+
+	switch (a->offset % PORTS_3C0) {
+	case ATTR:
+		explain_attr(a, memory, e);
+		return;
+	case SEQ_DATA:
+		explain_reg(e, "SEQ_%02x", memory[EXPLAIN_SEQ]);
+		return;
+	case GC_DATA:
+		explain_reg(e, "GC_%02x", memory[EXPLAIN_GC]);
+		return;
+	case SEQ_INDEX:
+		memory[EXPLAIN_SEQ] = a->write ? value : memory[EXPLAIN_SEQ];
+		break;
+	case GC_INDEX:
+		memory[EXPLAIN_GC] = a->write ? value : memory[EXPLAIN_GC];
+		break;
+	default:
+		break;
+	}
+	if (names[a->offset % PORTS_3C0])
+		explain_reg(e, "%s", names[a->offset % PORTS_3C0]);
+}
+
+static void vga_explain(const struct access *a, struct explain_memory *m, struct explanation *e)
+{
+	switch (a->region) {
+	case 0:
+		explain_base(a, m->byte, e);
+		break;
+	case 1:
+		explain_crtc(a, m->byte, e);
+		break;
+	default:
+		explain_reg(e, a->write ? "FEATURE" : "STATUS_1");
+		if (!a->write) {
+			m->byte[EXPLAIN_FLIP] = 0;
+			explain_add(e, a->value & STATUS_RETRACE ? "retrace" : "display");
+		}
+		break;
+	}
+}
+
 DEVICE_CLASS(vga_text) = {
 	.name = "vga_text",
 	.summary = "VGA that shows text: 80 by 25 at B8000h",
@@ -604,4 +714,5 @@ DEVICE_CLASS(vga_text) = {
 	.loaded = vga_loaded,
 	.destroy = vga_destroy,
 	.describe = vga_describe,
+	.explain = vga_explain,
 };

@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #include "skep/config.h"
+#include "skep/explain.h"
 #include "skep/state.h"
 
 struct aml;
@@ -37,6 +38,9 @@ struct device_family {
 	void (*describe)(const struct device *dev, struct aml *aml);
 	void (*pause)(struct device *dev);
 	void (*resume)(struct device *dev);
+
+	/* For a model that has none of its own. May be NULL. */
+	explain_fn *explain;
 };
 
 struct device_class {
@@ -86,6 +90,12 @@ struct device_class {
 
 	/* Gives host resources back. Legal on an instance whose create failed half-way. */
 	void (*destroy)(struct device *dev);
+
+	/*
+	 * Says what an access means, for readers of a trace: explain.h. It has no instance, and
+	 * any thread may call it. NULL: the trace shows numbers.
+	 */
+	explain_fn *explain;
 
 	/* Describes the instance to ACPI: emits its Device() into \_SB. NULL: not described. */
 	void (*describe)(const struct device *dev, struct aml *aml);

@@ -42,6 +42,8 @@ struct pci_function;
 #define PCI_BARS        6
 #define PCI_CONFIG_SIZE 256
 #define PCI_MSIX_MAX    66
+#define PCI_MSIX_PBA_AT 0x800U /* in the BAR of its table */
+#define PCI_REGION_MSIX 1      /* of that BAR: bus_ops.region */
 /* The gsis that the slots take turns on when the IOAPIC is in use; for a guest that uses the 8259A
  * pair the same wires are tied to two ISA interrupts, in turn. */
 #define PCI_INTX_GSI   16

@@ -38,7 +38,7 @@ enum {
 #define CONTROL_ENABLED 0x8000U
 
 #define ENTRY_LEN 16U
-#define PBA_AT    0x800U
+#define PBA_AT    PCI_MSIX_PBA_AT
 #define BAR_LEN   0x1000U
 
 _Static_assert(PCI_MSIX_MAX *ENTRY_LEN <= PBA_AT, "the table fits");
@@ -236,6 +236,7 @@ static const struct bus_ops table_ops = {
 	.read = table_read,
 	.write = table_write,
 	.max_size = 4,
+	.region = PCI_REGION_MSIX,
 };
 
 static int make_vectors(struct pci_function *f, unsigned int count, struct err *err)

@@ -523,4 +523,5 @@ const struct device_family virtio_family = {
 	.describe = family_describe,
 	.pause = family_pause,
 	.resume = family_resume,
+	.explain = virtio_explain,
 };

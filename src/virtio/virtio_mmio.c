@@ -31,9 +31,6 @@
 
 static const uint8_t wires[] = {5, 7, 14, 15};
 
-/* Behind the registers that <linux/virtio_mmio.h> names (4.2.2). */
-#define MMIO_QUEUE_RESET 0x0c0
-
 _Static_assert(VIRTIO_MMIO_CONFIG + VIRTIO_CONFIG_MAX <= MMIO_LEN, "the configuration fits");
 
 static uint32_t read_queue(const struct virtio *v, uint64_t at)

@@ -27,13 +27,13 @@
 #define BAR_REGISTERS 0
 #define BAR_MSIX      4
 
-#define PAGE_LEN     0x1000U
+#define PAGE_LEN     VIRTIO_PCI_PAGE
 #define PAGE_COMMON  0x0000U
 #define PAGE_ISR     0x1000U
 #define PAGE_CONFIG  0x2000U
 #define PAGE_NOTIFY  0x3000U
 #define REGISTERS    0x4000U
-#define NOTIFY_EVERY 4U /* notify_off_multiplier: each queue has a doorbell of its own */
+#define NOTIFY_EVERY VIRTIO_PCI_NOTIFY_EVERY /* notify_off_multiplier: each queue has its own */
 
 /* Section 4.1.4.3; <linux/virtio_pci.h> has no struct of all of it. */
 struct common {
@@ -250,6 +250,7 @@ static const struct bus_ops registers_ops = {
 	.read = registers_read,
 	.write = registers_write,
 	.max_size = 4,
+	.region = VIRTIO_REGION_PCI,
 };
 
 static void bar_moved(struct pci_function *f, unsigned int bar, bool mapped, uint64_t at)

@@ -22,6 +22,19 @@ struct aml;
 #define ISR_QUEUE  VIRTIO_MMIO_INT_VRING
 #define ISR_CONFIG VIRTIO_MMIO_INT_CONFIG
 
+/* bus_ops.region; virtio_mmio.c's is 0. */
+#define VIRTIO_REGION_PCI 2
+
+/* virtio_pci.c: a page for each structure, and how far doorbells are apart. */
+#define VIRTIO_PCI_PAGE         0x1000U
+#define VIRTIO_PCI_NOTIFY_EVERY 4U
+
+/* virtio_mmio.c: behind the registers that <linux/virtio_mmio.h> names (4.2.2). */
+#define MMIO_QUEUE_RESET 0x0c0
+
+/* virtio_explain.c */
+explain_fn virtio_explain;
+
 struct virtio_transport {
 	int (*attach)(struct virtio *v, struct err *err);
 	/* Legal when attach failed or never ran. */
