@@ -78,8 +78,8 @@ struct phases {
 
 void phases_init(struct phases *p);
 void phases_fini(struct phases *p);
-/* A console of the machine put these out now. */
-void phases_bytes(struct phases *p, const struct device *console, const uint8_t *data, size_t len,
+/* A console of the machine put these out now; true when that is how init was heard of. */
+bool phases_bytes(struct phases *p, const struct device *console, const uint8_t *data, size_t len,
 		  uint64_t now);
 /* A name that is longer than there is room for is cut. */
 void phases_mark(struct phases *p, const char *name, uint64_t now);

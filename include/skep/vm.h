@@ -101,7 +101,7 @@ struct vm_report {
 	uint64_t own_bytes;   /* resident memory of skep beyond that */
 };
 void vm_report(const struct vm *vm, struct vm_report *report);
-/* Has vm_timeline() know what consoles say of it; before vm_run(). */
+/* Has vm_timeline() know what consoles say of it; before vm_run(). A trace has it heard as well. */
 void vm_listen(struct vm *vm);
 /* Where the time went, from @started on, clock_now() when the command began. As vm_report(). */
 void vm_timeline(const struct vm *vm, uint64_t started, struct timeline *t);

@@ -115,6 +115,7 @@ static void record(struct vm *vm)
 	kvm_record(vm->kvm, trace);
 	if (!trace)
 		return;
+	vm_listen(vm);
 	trace_start(trace);
 	trace_enter(control);
 	phase(TRACE_CREATED, vm->report.created);

@@ -130,10 +130,11 @@ static void hear(struct phases *p, struct phase_console *c, const uint8_t *data,
 	}
 }
 
-void phases_bytes(struct phases *p, const struct device *console, const uint8_t *data, size_t len,
+bool phases_bytes(struct phases *p, const struct device *console, const uint8_t *data, size_t len,
 		  uint64_t now)
 {
 	struct phase_console *c;
+	bool init = false;
 
 	lock_take(&p->lock);
 	if (!p->first_byte)
@@ -142,8 +143,10 @@ void phases_bytes(struct phases *p, const struct device *console, const uint8_t 
 		c = console_of(p, console);
 		if (c)
 			hear(p, c, data, len, now);
+		init = p->heard_init;
 	}
 	lock_drop(&p->lock);
+	return init;
 }
 
 void phases_mark(struct phases *p, const char *name, uint64_t now)

@@ -301,6 +301,7 @@ static void mark(struct machine *m, const char *name)
 	struct vm *vm = container_of(m, struct vm, machine);
 
 	phases_mark(&vm->phases, name, clock_now());
+	trace_text(TRACE_MARK, TRACE_NO_DEVICE, 0, 0, name);
 }
 
 int vm_create(struct vm **out, const struct config *config, int kvm_fd, struct log *log,
@@ -419,11 +420,14 @@ static void hear(struct chan_tap *tap, const struct device *dev, const uint8_t *
 {
 	struct vm *vm = container_of(tap, struct vm, phases_tap);
 
-	phases_bytes(&vm->phases, dev, data, len, clock_now());
+	if (phases_bytes(&vm->phases, dev, data, len, clock_now()))
+		trace_text(TRACE_MARK, TRACE_NO_DEVICE, 0, 0, "init");
 }
 
 void vm_listen(struct vm *vm)
 {
+	if (vm->phases_tap.bytes)
+		return;
 	vm->phases_tap.bytes = hear;
 	chan_add_tap(&vm->machine, &vm->phases_tap);
 }
