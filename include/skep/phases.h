@@ -13,8 +13,9 @@
  *	kernel		up to init, or to the end
  *	init		from Linux's "Run /init as init process", or else from the first mark
  *
- * One that did not come is left out. A mark is a moment that the guest names by the POST port
- * (devices/post_port.c); there are PHASE_MARKS_MAX, and of each name the first counts.
+ * One that did not come is left out. A mark is a moment that the guest names, by the POST port
+ * (devices/post_port.c) or by a line "skep-mark: NAME" on a console; there are PHASE_MARKS_MAX, and
+ *of each name the first counts.
  *
  * What happens in the guest is told from what it says. A line of Linux's log begins with the time
  *on the kernel's own clock. The line that came soonest behind its own time, of all of them, says
@@ -36,8 +37,10 @@
 
 struct device;
 
-#define PHASE_MARKS_MAX    32
-#define PHASE_MARK_NAME    24 /* with its terminating zero */
+#define PHASE_MARKS_MAX 32
+#define PHASE_MARK_NAME 24 /* with its terminating zero */
+/* What a name consists of. */
+#define PHASE_MARK_CHARS   "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_."
 #define PHASE_CONSOLES_MAX 4
 #define PHASE_LINE         96 /* of a line, what is looked at */
 
@@ -56,7 +59,7 @@ enum phase_kind {
 /* What the guest said. Private. */
 struct phases {
 	struct lock lock;
-	bool heard_init; /* there is nothing more to listen for */
+	bool heard_init; /* only marks are listened for from now on */
 	struct phase_console {
 		const struct device *dev; /* NULL: free */
 		unsigned int len;

@@ -2,7 +2,6 @@
 /*
  * What the guest says of how far it has got, and the timeline that comes of it.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "skep/bits.h"
@@ -73,6 +72,32 @@ static bool runs_init(const char *text)
 	return !strncmp(text, "Run ", 4) && strstr(text, " as init process");
 }
 
+static void add_mark(struct phases *p, const char *name, size_t len, uint64_t now)
+{
+	struct phase_mark mark = {.at = now};
+	unsigned int i = 0;
+
+	memcpy(mark.name, name, MIN(len, sizeof(mark.name) - 1));
+	while (i < p->mark_count && strcmp(p->marks[i].name, mark.name) != 0)
+		i++;
+	if (i == p->mark_count && i < PHASE_MARKS_MAX)
+		p->marks[p->mark_count++] = mark;
+}
+
+/* "skep-mark: NAME", with nothing behind it: a shell that shows what it runs is no mark. */
+static void hear_mark(struct phases *p, const char *text, uint64_t now)
+{
+	static const char head[] = "skep-mark: ";
+	const char *name = text + sizeof(head) - 1;
+	size_t len;
+
+	if (strncmp(text, head, sizeof(head) - 1) != 0)
+		return;
+	len = strspn(name, PHASE_MARK_CHARS);
+	if (len && len < PHASE_MARK_NAME && (!name[len] || !strcmp(name + len, "\r")))
+		add_mark(p, name, len, now);
+}
+
 static void hear_line(struct phases *p, struct phase_console *c)
 {
 	const char *text = c->line;
@@ -81,6 +106,9 @@ static void hear_line(struct phases *p, struct phase_console *c)
 
 	c->line[c->len] = '\0';
 	stamped = read_stamp(&text, &stamp);
+	hear_mark(p, text, c->began);
+	if (p->heard_init)
+		return;
 	if (stamped && stamp < c->began) {
 		zero = c->began - stamp;
 		p->zero = p->zero ? MIN(p->zero, zero) : zero;
@@ -134,32 +162,24 @@ bool phases_bytes(struct phases *p, const struct device *console, const uint8_t 
 		  uint64_t now)
 {
 	struct phase_console *c;
-	bool init = false;
+	bool init;
 
 	lock_take(&p->lock);
 	if (!p->first_byte)
 		p->first_byte = now;
-	if (!p->heard_init) {
-		c = console_of(p, console);
-		if (c)
-			hear(p, c, data, len, now);
-		init = p->heard_init;
-	}
+	init = p->heard_init;
+	c = console_of(p, console);
+	if (c)
+		hear(p, c, data, len, now);
+	init = p->heard_init && !init;
 	lock_drop(&p->lock);
 	return init;
 }
 
 void phases_mark(struct phases *p, const char *name, uint64_t now)
 {
-	struct phase_mark mark = {.at = now};
-	unsigned int i = 0;
-
-	snprintf(mark.name, sizeof(mark.name), "%s", name);
 	lock_take(&p->lock);
-	while (i < p->mark_count && strcmp(p->marks[i].name, mark.name) != 0)
-		i++;
-	if (i == p->mark_count && i < PHASE_MARKS_MAX)
-		p->marks[p->mark_count++] = mark;
+	add_mark(p, name, strlen(name), now);
 	lock_drop(&p->lock);
 }
 

@@ -19,19 +19,25 @@ cache=$scratch/cache
 where='grep -w _text /proc/kallsyms; grep Kernel.code /proc/iomem'
 home='^ffffffff81000000 T _text'
 
-# boots NAME KERNEL PROTOCOL [PARAMETERS]
+# boots NAME KERNEL PROTOCOL [PARAMETERS [OPTION…]]
 boots() {
 	saved=$KERNEL
 	KERNEL=$2
-	linux "$1" "${4-}" "$where" --protocol "$3"
+	name=$1 protocol=$3 parameters=${4-}
+	shift $(($# < 4 ? $# : 4))
+	linux "$name" "$parameters" "$where; echo skep-mark: ready" --protocol "$protocol" "$@"
 	KERNEL=$saved
-	tap_same "$1: powered off" 0 "$status" messages console
+	tap_same "$name: powered off" 0 "$status" messages console
 }
 
 boots 'linux32' "$KERNEL" linux32 nokaslr
 tap_says 'linux32: nokaslr' "$home" console
-boots 'linux64' "$KERNEL" linux64 nokaslr
+# The one boot whose log is on the console: its phases are told by that, and the mark of user space.
+boots 'linux64' "$KERNEL" linux64 'nokaslr loglevel=7' --timeline --budget mark:ready=110s
 tap_says 'linux64: nokaslr' "$home" console
+for phase in start assembly loader entry decompress kernel init 'mark ready' total; do
+	tap_says "linux64: the timeline has $phase" "^$phase .*[1-9]" messages
+done
 boots 'vmlinux' "$PACKED/vmlinux" linux
 tap_says 'vmlinux: where it is linked to be' "$home" console
 boots 'pvh' "$PACKED/vmlinux" pvh
@@ -40,6 +46,8 @@ tap_says 'pvh: where it is linked to be' "$home" console
 # The first from the file, the second from the cache; the kernel honours its own nokaslr.
 boots 'unpacked' "$KERNEL" "linux,cache=$cache"
 grep 'T _text' console >first
+grep -q '"unpack": {' result.json && ! grep -q '"decompress"' result.json
+tap_result $? 'unpacked: by skep, and not by the kernel' result.json
 boots 'cached' "$KERNEL" "linux,cache=$cache"
 grep 'T _text' console >second
 [ "$(find "$cache" -name '*.unpacked' | wc -l)" = 1 ]

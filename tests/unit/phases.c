@@ -201,6 +201,27 @@ static void the_first_mark_stands_for_init(void **state)
 	took(b, PHASE_INIT, 550, 450);
 }
 
+/* What a user's shell can do, where it cannot reach the port. */
+static void a_line_is_a_mark(void **state)
+{
+	struct bench *b = *state;
+
+	says(b, &b->com1, 1500, "[    0.200000] Run /init as init process\r\n");
+	one_by_one(b, 1600, "skep-mark: net-up\r\n");
+	says(b, &b->com1, 1650, "[    0.300000] skep-mark: from.kmsg\n");
+	says(b, &b->com1, 1700, "# echo skep-mark: typed\n");
+	says(b, &b->com1, 1700, "skep-mark: two words\n");
+	says(b, &b->com1, 1700, "skep-mark: \n");
+	says(b, &b->com1, 1700, "skep-mark: a-name-of-more-bytes-than-one-may-have\n");
+	says(b, &b->com1, 1700, "skep-mark: e\x1b[2J\n");
+	says(b, &b->com1, 1800, "skep-mark: unfinished");
+	phases_timeline(&b->p, &b->facts, &b->t);
+	assert_int_equal(b->t.mark_count, 2);
+	assert_string_equal(b->t.marks[0].name, "net-up");
+	assert_int_equal(b->t.marks[0].at, ms(600));
+	assert_string_equal(b->t.marks[1].name, "from.kmsg");
+}
+
 static void marks_are_bounded(void **state)
 {
 	struct bench *b = *state;
@@ -289,6 +310,7 @@ int main(void)
 		TEST(a_decompressor_that_speaks_is_believed),
 		TEST(a_quiet_kernel_shows_by_its_first_exit),
 		TEST(the_first_mark_stands_for_init),
+		TEST(a_line_is_a_mark),
 		TEST(marks_are_bounded),
 		TEST(what_comes_behind_a_reset_does_not_count),
 		TEST(a_guest_that_lies_puts_nothing_out_of_place),
