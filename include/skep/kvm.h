@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 struct cpu_entry;
+struct cpu_state;
 struct err;
 struct kvm;
 struct machine;
@@ -146,6 +147,12 @@ struct kvm_port_count {
 };
 #define KVM_PORT_COUNTS_MAX 256
 size_t kvm_port_counts(const struct kvm *kvm, struct kvm_port_count *counts, size_t room);
+
+unsigned int kvm_vcpus(const struct kvm *kvm);
+/* All registers of vCPU @n; it is stopped. */
+int kvm_cpu_state(const struct kvm *kvm, unsigned int n, struct cpu_state *state, struct err *err);
+/* The vCPU on whose account the machine ended, by a fault or by an access to a device; -1: none. */
+int kvm_culprit(const struct kvm *kvm);
 
 /* clock_now() when the first vCPU first entered the guest; 0 if none has. */
 uint64_t kvm_first_entry(const struct kvm *kvm);

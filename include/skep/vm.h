@@ -26,12 +26,14 @@
 
 struct boot_image;
 struct config;
+struct cpu_state;
 struct err;
 struct kvm_exit_count;
 struct kvm_gate;
 struct kvm_port_count;
 struct log;
 struct trace;
+struct trace_event;
 struct vm;
 
 /* Puts the devices that every machine has into the tree: before the person's own keys. */
@@ -120,6 +122,11 @@ struct trace *vm_trace(const struct vm *vm);
 /* As kvm_gate() and kvm_rip(). */
 bool vm_gate(const struct vm *vm, unsigned int vcpu, uint8_t vector, struct kvm_gate *gate);
 uint64_t vm_rip(const struct vm *vm, unsigned int vcpu);
+/* As the functions of kvm.h that are called so. Behind vm_run(). */
+unsigned int vm_vcpus(const struct vm *vm);
+int vm_cpu_state(const struct vm *vm, unsigned int n, struct cpu_state *state, struct err *err);
+int vm_culprit(const struct vm *vm);
+size_t vm_last_exits(const struct vm *vm, unsigned int n, struct trace_event *events, size_t room);
 size_t vm_exit_counts(const struct vm *vm, struct kvm_exit_count *counts, size_t room);
 size_t vm_port_counts(const struct vm *vm, struct kvm_port_count *counts, size_t room);
 

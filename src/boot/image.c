@@ -177,6 +177,11 @@ bool image_stat(const struct boot_image *img, struct stat *st)
 	return img->fd >= 0 && !fstat(img->fd, st);
 }
 
+int boot_image_fd(const struct boot_image *img)
+{
+	return img->fd;
+}
+
 uint64_t boot_image_size(const struct boot_image *img)
 {
 	return img->size;

@@ -49,9 +49,33 @@ static void check_budgets(struct machine_args *args, struct result *result)
 		result->ending = late;
 }
 
+static char *post_mortem(struct postmortem *pm, const struct ending *ending,
+			 enum postmortem_detail detail)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *to = open_memstream(&text, &len);
+
+	if (!to)
+		return NULL;
+	postmortem_write(pm, ending, detail, to);
+	fclose(to);
+	return text;
+}
+
+/* Why the guest died, while its registers and its memory are there. */
+static void explain(const struct machine_args *args, struct postmortem *pm, struct result *result)
+{
+	if (!pm || !postmortem_due(&result->ending))
+		return;
+	result->post_mortem = post_mortem(pm, &result->ending, args->post_mortem);
+	if (args->result)
+		result->post_mortem_full = post_mortem(pm, &result->ending, POSTMORTEM_FULL);
+}
+
 /* What there is to tell of a machine that has ended. */
 static void collect(struct machine_args *args, const struct machine_hooks *hooks, struct vm *vm,
-		    struct result *result)
+		    struct postmortem *pm, struct result *result)
 {
 	result->ran = true;
 	vm_timeline(vm, result->started, &result->timeline);
@@ -62,6 +86,7 @@ static void collect(struct machine_args *args, const struct machine_hooks *hooks
 	result->status = ending_status(&result->ending);
 	if (args->result)
 		result_collect(result, vm);
+	explain(args, pm, result);
 	if (args->dump_state)
 		vm_dump_state(vm, stderr);
 }
@@ -70,6 +95,7 @@ static int run(struct machine_args *args, const struct machine_hooks *hooks, str
 	       struct err *err)
 {
 	char screen[SCREEN_TEXT_MAX] = "";
+	struct postmortem *pm = NULL;
 	struct vm *vm;
 	int kvm_fd = kvm_open(err);
 	int ret;
@@ -83,6 +109,8 @@ static int run(struct machine_args *args, const struct machine_hooks *hooks, str
 		return ret;
 	if (hooks && hooks->ready)
 		ret = hooks->ready(hooks->ctx, vm, err);
+	if (!ret && args->post_mortem != POSTMORTEM_OFF)
+		ret = postmortem_open(&pm, vm, args->symbols, err);
 	if (args->result || args->timeline.show || args->timeline.budget_count)
 		vm_listen(vm);
 	if (!ret && args->lint.on)
@@ -91,9 +119,10 @@ static int run(struct machine_args *args, const struct machine_hooks *hooks, str
 		ret = vm_run(vm, &result->ending, err);
 	lint_end(&args->lint);
 	if (!ret) {
-		collect(args, hooks, vm, result);
+		collect(args, hooks, vm, pm, result);
 		vm_last_screen(vm, screen);
 	}
+	postmortem_close(pm);
 	vm_destroy(vm);
 	/* Behind what consoles had left to say. */
 	fputs(screen, stdout);

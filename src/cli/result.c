@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/utsname.h>
 
 #include "lint.h"
@@ -140,6 +141,13 @@ int result_open(FILE **to, const char *path, struct err *err)
 	return 0;
 }
 
+void result_free(struct result *r)
+{
+	free(r->post_mortem);
+	free(r->post_mortem_full);
+	r->post_mortem = r->post_mortem_full = NULL;
+}
+
 int result_write(const struct result *r, FILE *to, struct err *err)
 {
 	json_t *o;
@@ -164,6 +172,8 @@ int result_write(const struct result *r, FILE *to, struct err *err)
 		json_object_set_new(o, "counters", counters(r));
 		if (r->lint)
 			json_object_set_new(o, "lint", lint_json(r->lint));
+		if (r->post_mortem_full)
+			json_object_set_new(o, "postmortem", json_string(r->post_mortem_full));
 	}
 	json_object_update(o, r->more);
 	ret = json_dumpf(o, to, JSON_INDENT(2));

@@ -40,6 +40,8 @@ struct result {
 	size_t exit_count;
 	struct kvm_port_count ports[KVM_PORT_COUNTS_MAX];
 	size_t port_count;
+	/* Why the guest died, NULL if it did not: for a person, and for the report. */
+	char *post_mortem, *post_mortem_full;
 };
 
 /* Takes the figures of a machine that has ended, before it is taken apart, and the hashes of its
@@ -48,6 +50,9 @@ void result_collect(struct result *r, const struct vm *vm);
 
 /* Before the guest runs, so that a place that cannot be written is told at once. NULL is "none". */
 int result_open(FILE **to, const char *path, struct err *err);
+/* What it has on the heap. */
+void result_free(struct result *r);
+
 /* Writes the object and closes @to; NULL is allowed. */
 int result_write(const struct result *r, FILE *to, struct err *err);
 

@@ -37,8 +37,11 @@ static int run_and_tell(struct machine_args *args)
 		cli_fail(result.status, &err);
 	else
 		tell(&args->log, &result.ending);
+	if (result.post_mortem)
+		fputs(result.post_mortem, stderr);
 	if (result_write(&result, to, &err))
-		return cli_fail(STATUS_REFUSED, &err);
+		result.status = cli_fail(STATUS_REFUSED, &err);
+	result_free(&result);
 	return result.status;
 }
 

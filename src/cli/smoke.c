@@ -233,6 +233,8 @@ static void tell_last_lines(const struct smoke *s)
 static void tell(const struct smoke *s, const struct result *result)
 {
 	if (result->status) {
+		if (result->post_mortem)
+			fputs(result->post_mortem, stderr);
 		tell_last_lines(s);
 		fprintf(stderr, "skep: fail (%d): %s\n", result->status, result->ending.reason);
 	} else {
@@ -257,6 +259,7 @@ static int judge_machine(struct smoke *s)
 	if (result_write(&result, to, &err))
 		result.status = cli_fail(STATUS_REFUSED, &err);
 	json_decref(result.more);
+	result_free(&result);
 	watch_free(s->watch);
 	return result.status;
 }

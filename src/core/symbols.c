@@ -246,7 +246,8 @@ static uint64_t section_end(const struct symbols *s, const GElf_Sym *sym)
 	if (sym->st_shndx == SHN_UNDEF || sym->st_shndx >= SHN_LORESERVE)
 		return 0;
 	scn = s->elf_.getscn(s->elf, sym->st_shndx);
-	if (!scn || !s->elf_.getshdr(scn, &h) || !(h.sh_flags & SHF_ALLOC))
+	if (!scn || !s->elf_.getshdr(scn, &h) || !(h.sh_flags & SHF_ALLOC) ||
+	    sym->st_value < h.sh_addr)
 		return 0;
 	/* Linux: offsets into an area of each processor, at addresses that are others'. */
 	if (!h.sh_addr && !s->elf_.getshdrstrndx(s->elf, &names)) {

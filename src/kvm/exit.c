@@ -11,14 +11,12 @@
 #include "skep/bus.h"
 #include "skep/clock.h"
 #include "skep/device.h"
+#include "skep/disasm.h"
 #include "skep/gmem.h"
 #include "skep/irq.h"
 
 /* Behind a reset the processor starts here; where KVM has reset the vCPU, it says nothing. */
 #define RESET_RIP 0xfff0
-
-/* The longest instruction: Intel's manual volume 2A, section 2.3.11. */
-#define INSN_MAX 15
 
 static const char *const names[EXIT_REASONS] = {
 	[KVM_EXIT_UNKNOWN] = "unknown",
@@ -146,6 +144,7 @@ static void handle_shutdown(struct vcpu *vcpu)
 {
 	uint64_t rip = rip_of(vcpu);
 
+	vcpu->shut_down = true;
 	if (rip == RESET_RIP)
 		machine_end(vcpu->kvm->machine, END_TRIPLE_FAULT, 0,
 			    "vCPU %u had a triple fault (this host's KVM has reset its registers)",
@@ -247,18 +246,11 @@ static void handle_internal_error(struct vcpu *vcpu)
 	}
 }
 
-bool exit_handle(struct vcpu *vcpu)
+static bool handle(struct vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->run;
 	unsigned int reason = run->exit_reason;
 
-	if (!vcpu->first_exit)
-		vcpu->first_exit = clock_now();
-	vcpu->exits[MIN(reason, EXIT_REASONS - 1U)]++;
-	/* Only this thread writes it. */
-	atomic_store_explicit(&vcpu->all_exits,
-			      atomic_load_explicit(&vcpu->all_exits, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
 	switch (reason) {
 	case KVM_EXIT_IO:
 		handle_io(vcpu);
@@ -295,6 +287,32 @@ bool exit_handle(struct vcpu *vcpu)
 			    vcpu->id, kvm_exit_name(reason), reason);
 		return false;
 	}
+}
+
+/* The first vCPU at whose exit the machine ended did it. */
+static void blame(struct vcpu *vcpu)
+{
+	int none = -1;
+
+	atomic_compare_exchange_strong(&vcpu->kvm->culprit, &none, (int)vcpu->id);
+}
+
+bool exit_handle(struct vcpu *vcpu)
+{
+	const bool going = !atomic_load_explicit(&vcpu->kvm->stop, memory_order_relaxed);
+	bool again;
+
+	if (!vcpu->first_exit)
+		vcpu->first_exit = clock_now();
+	vcpu->exits[MIN(vcpu->run->exit_reason, EXIT_REASONS - 1U)]++;
+	/* Only this thread writes it. */
+	atomic_store_explicit(&vcpu->all_exits,
+			      atomic_load_explicit(&vcpu->all_exits, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+	again = handle(vcpu);
+	if (!again || (going && atomic_load_explicit(&vcpu->kvm->stop, memory_order_relaxed)))
+		blame(vcpu);
+	return again;
 }
 
 void exit_run_failed(struct vcpu *vcpu, int errnum)

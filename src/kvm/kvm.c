@@ -220,6 +220,7 @@ int kvm_create(struct kvm **out, int fd, struct machine *m, const struct topolog
 	kvm->topology = topology;
 	kvm->split = chips == KVM_CHIPS_SPLIT;
 	kvm->syncs = syncs_registers(fd);
+	atomic_store(&kvm->culprit, -1);
 	lock_init(&kvm->routes_lock, LOCK_LEAF);
 	lock_init(&kvm->park.lock, LOCK_VM);
 	lock_cond_init(&kvm->park.moved);
@@ -330,6 +331,7 @@ int kvm_start(struct kvm *kvm, struct err *err)
 	int ret = 0;
 
 	atomic_store(&kvm->stop, false);
+	atomic_store(&kvm->culprit, -1);
 	/* The application processors first: they wait in KVM for the first one's INIT. */
 	for (unsigned int i = kvm->vcpu_count; !ret && i-- > 0;)
 		ret = vcpu_start(&kvm->vcpus[i], err);

@@ -42,6 +42,7 @@ struct vcpu {
 	uint64_t first_exit;
 	struct trace_exits last; /* exits */
 	struct trace_ring *ring;
+	bool shut_down; /* its last exit said so */
 };
 
 /* burst.c */
@@ -79,6 +80,7 @@ struct kvm {
 	atomic_bool stop;  /* vCPU threads leave their loop */
 	atomic_bool pause; /* vCPU threads park */
 	atomic_bool intr;  /* split: INTR of the 8259A pair is high */
+	atomic_int culprit; /* the vCPU that ended the machine; -1: none */
 	unsigned int address_bits;
 	unsigned int vcpu_count;
 	struct vcpu *vcpus;

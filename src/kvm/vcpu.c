@@ -22,6 +22,7 @@
 #include "skep/bits.h"
 #include "skep/clock.h"
 #include "skep/cpu.h"
+#include "skep/cpu_state.h"
 #include "skep/err.h"
 #include "skep/topology.h"
 
@@ -35,20 +36,13 @@
 /* As many as Linux can be built for. */
 #define HOST_CPUS_MAX 8192UL
 
-#define RFLAGS_IF (1U << 9)
-
 /* Of a local APIC: Intel SDM volume 3, table 11-1 */
 #define APIC_ISR 0x100
 #define APIC_IRR 0x200
 
-#define CR0_PE 1U
 #define CR0_ET (1U << 4)
-#define CR0_PG (1U << 31)
-
-#define CR4_PAE (1U << 5)
 
 #define EFER_LME (1U << 8)
-#define EFER_LMA (1U << 10)
 
 static void on_kick(int sig)
 {
@@ -80,6 +74,7 @@ int vcpu_create(struct kvm *kvm, struct vcpu *vcpu, unsigned int id, struct kvm_
 
 	vcpu->kvm = kvm;
 	vcpu->id = id;
+	vcpu->shut_down = false;
 	vcpu->fd = ioctl(kvm->fd, KVM_CREATE_VCPU, topology_apic_id(kvm->topology, id));
 	if (vcpu->fd < 0)
 		return err_sys(err, errno, "KVM cannot make vCPU %u", id);

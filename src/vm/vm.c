@@ -522,3 +522,23 @@ size_t vm_port_counts(const struct vm *vm, struct kvm_port_count *counts, size_t
 {
 	return kvm_port_counts(vm->kvm, counts, room);
 }
+
+unsigned int vm_vcpus(const struct vm *vm)
+{
+	return kvm_vcpus(vm->kvm);
+}
+
+int vm_cpu_state(const struct vm *vm, unsigned int n, struct cpu_state *state, struct err *err)
+{
+	return kvm_cpu_state(vm->kvm, n, state, err);
+}
+
+int vm_culprit(const struct vm *vm)
+{
+	return kvm_culprit(vm->kvm);
+}
+
+size_t vm_last_exits(const struct vm *vm, unsigned int n, struct trace_event *events, size_t room)
+{
+	return kvm_last_exits(vm->kvm, n, events, room);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * postmortem - why a guest died, for a person to read: what most likely happened, in sentences, and
+ * what they are derived from: registers, code, stack, page tables, descriptor tables.
+ *
+ * All of it comes from the registers that KVM still has and from guest memory, behind the machine's
+ * end. Everything there is the guest's: it is bounded, and none of its bytes reach the text but as
+ * numbers and, in names, as printable ASCII.
+ *
+ * All on the machine's control thread. Libraries (Capstone, elfutils) are opened when something is
+ * to be written, or by postmortem_prepare().
+ */
+#ifndef SKEP_POSTMORTEM_H
+#define SKEP_POSTMORTEM_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+struct ending;
+struct err;
+struct postmortem;
+struct vm;
+
+enum postmortem_detail {
+	POSTMORTEM_OFF,
+	POSTMORTEM_SHORT, /* fits on a screen */
+	POSTMORTEM_FULL,
+};
+
+/*
+ * Before the guest runs: @symbols is the ELF file that its addresses are named by; NULL: the kernel
+ * that is booted, if it is one.
+ */
+int postmortem_open(struct postmortem **pm, struct vm *vm, const char *symbols, struct err *err);
+/* NULL is allowed. */
+void postmortem_close(struct postmortem *pm);
+
+/* Opens what may be needed at the end, for a process that will not be allowed to then. */
+void postmortem_prepare(struct postmortem *pm);
+
+/* Whether an ending is one that wants explaining. */
+bool postmortem_due(const struct ending *ending);
+
+/* Behind vm_run(). */
+void postmortem_write(struct postmortem *pm, const struct ending *ending,
+		      enum postmortem_detail detail, FILE *to);
+
+#endif
