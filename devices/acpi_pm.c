@@ -314,6 +314,7 @@ DEVICE_CLASS(acpi_pm) = {
 	.options_offset = offsetof(struct pm, options),
 	.state = &pm_state,
 	.state_offset = offsetof(struct pm, state),
+	.ticks = true,
 	.create = pm_create,
 	.reset = pm_reset,
 	.loaded = pm_loaded,

@@ -489,6 +489,7 @@ DEVICE_CLASS(ioapic) = {
 	.split_only = true,
 	.state = &ioapic_state,
 	.state_offset = offsetof(struct ioapic, state),
+	.ticks = true,
 	.create = ioapic_create,
 	.reset = ioapic_reset,
 	.loaded = ioapic_loaded,

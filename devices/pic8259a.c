@@ -650,6 +650,7 @@ DEVICE_CLASS(pic8259a) = {
 	.split_only = true,
 	.state = &pic_state,
 	.state_offset = offsetof(struct pic, state),
+	.ticks = true,
 	.create = pic_create,
 	.reset = pic_reset,
 	.loaded = pic_loaded,

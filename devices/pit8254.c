@@ -856,6 +856,7 @@ DEVICE_CLASS(pit8254) = {
 	.split_only = true,
 	.state = &pit_state,
 	.state_offset = offsetof(struct pit, state),
+	.ticks = true,
 	.create = pit_create,
 	.reset = pit_reset,
 	.loaded = pit_loaded,

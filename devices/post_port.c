@@ -210,6 +210,7 @@ DEVICE_CLASS(post_port) = {
 	.options_offset = offsetof(struct post_port, options),
 	.state = &post_state,
 	.state_offset = offsetof(struct post_port, state),
+	.ticks = true,
 	.create = post_create,
 	.reset = post_reset,
 	.loaded = post_loaded,

@@ -770,6 +770,7 @@ DEVICE_CLASS(rtc146818) = {
 	.options_offset = offsetof(struct rtc, options),
 	.state = &rtc_state,
 	.state_offset = offsetof(struct rtc, state),
+	.ticks = true,
 	.create = rtc_create,
 	.reset = rtc_reset,
 	.loaded = rtc_loaded,

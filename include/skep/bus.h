@@ -104,6 +104,9 @@ bool bus_takes_late(struct bus *bus, uint64_t at);
 /* Accesses, or pieces of them, that no device decoded, since the bus was made. */
 uint64_t bus_misses(const struct bus *bus);
 
+/* Grows with writes to devices, but for those that an idle guest makes: see device_class.ticks. */
+uint64_t bus_signs(const struct bus *bus);
+
 /* Calls @fn for each mapped range in ascending order; @fn must not change the bus. */
 void bus_each(struct bus *bus,
 	      void (*fn)(void *arg, uint64_t at, uint64_t len, const struct device *dev),

@@ -62,6 +62,10 @@ struct device_class {
 	/* A part that KVM has itself with machine.irqchip=kernel: then left out of the machine. */
 	bool split_only;
 
+	/* A part that a guest which does nothing goes on using, as its clock ticks: writing to it
+	 * is no sign of progress (vm_progress()). */
+	bool ticks;
+
 	/* Guest-visible state, at @state_offset of the instance; NULL for a device without. */
 	const struct state_table *state;
 	size_t state_offset;

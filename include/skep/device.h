@@ -13,6 +13,7 @@
 #ifndef SKEP_DEVICE_H
 #define SKEP_DEVICE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -91,6 +92,9 @@ struct machine {
 	 * Control thread, no lock held.
 	 */
 	bool (*toggle_pause)(struct machine *m);
+
+	/* Grows as devices on workers get work done, and with the bytes of consoles. */
+	atomic_ulong signs;
 
 	/* chan.c's own. */
 	struct chan *chans; /* those that are open */

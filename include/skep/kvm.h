@@ -115,6 +115,14 @@ bool kvm_gate(const struct kvm *kvm, unsigned int vcpu, uint8_t vector, struct k
 /* The same; 0: nobody knows. */
 uint64_t kvm_rip(const struct kvm *kvm, unsigned int vcpu);
 
+/*
+ * Asks every vCPU what it is at. Some moments later kvm_progress() takes the answers: it grows with
+ * each vCPU that was running, in a state in which none was seen before. One that waits in a loop
+ * has few states.
+ */
+void kvm_ask_progress(struct kvm *kvm);
+uint64_t kvm_progress(struct kvm *kvm);
+
 /* Exits to user space so far, roughly: the vCPUs run. */
 uint64_t kvm_exits(const struct kvm *kvm);
 /* The time in ns that the threads of the vCPUs have run on the host, the guest in it. */

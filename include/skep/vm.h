@@ -53,6 +53,16 @@ struct machine *vm_machine(struct vm *vm);
 /* The protocol by which its kernel is booted, by name (boot.h). */
 const char *vm_protocol(const struct vm *vm);
 
+/*
+ * Signs of progress: vm_progress() is the same as before while the guest shows none. These are
+ * signs: a byte on a console; a write to a device that is no part of a clock (device_class.ticks);
+ * work that a virtio device gets done; a vCPU that runs in a state in which none was seen before.
+ * Of the last vm_ask_progress() asks, and the answers are there some moments later. So a guest that
+ * only waits for time, for input, or in a loop without a counter makes none. Control thread.
+ */
+void vm_ask_progress(struct vm *vm);
+uint64_t vm_progress(struct vm *vm);
+
 /* Runs the machine until it ends. */
 int vm_run(struct vm *vm, struct ending *ending, struct err *err);
 

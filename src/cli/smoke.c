@@ -4,6 +4,7 @@
  */
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../smoke/judge.h"
@@ -19,6 +20,8 @@
 
 /* A job that hangs costs no more than this, unless somebody says otherwise. */
 #define TIMEOUT_USUAL "300"
+#define HANG_USUAL    30
+#define HANG_MAX      1000000
 
 struct smoke {
 	struct machine_args machine; /* first: shared flags fill it */
@@ -26,6 +29,7 @@ struct smoke {
 	struct watch *watch;
 	const char *patterns; /* NULL: those that fit the kernel */
 	bool quiet;
+	uint64_t hang; /* seconds */
 };
 
 static int apply_expect(void *ctx, const struct flag *flag, const char *value, struct err *err)
@@ -85,6 +89,20 @@ static int apply_until_end(void *ctx, const struct flag *flag, const char *value
 	return 0;
 }
 
+static int apply_hang(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct smoke *s = ctx;
+	char *end;
+
+	(void)flag;
+	errno = 0;
+	s->hang = strtoull(value, &end, 10);
+	if (*value < '0' || *value > '9' || *end || errno || s->hang > HANG_MAX)
+		return err_set(err, EINVAL, "--hang: '%.32s' is no number of seconds; 0 is never",
+			       value);
+	return 0;
+}
+
 static int apply_quiet(void *ctx, const struct flag *flag, const char *value, struct err *err)
 {
 	struct smoke *s = ctx;
@@ -109,6 +127,9 @@ const struct flag smoke_flags[] = {
 	 apply_patterns, NULL},
 	{0, "until-end", NULL, "when all expectations are met, wait for the guest to end well",
 	 apply_until_end, NULL},
+	{0, "hang", "SECONDS",
+	 "the guest hangs when it has said and done nothing for so long (default 30; 0: never)",
+	 apply_hang, NULL},
 	{'q', "quiet", NULL, "do not show what the guest says", apply_quiet, NULL},
 	{0, NULL, NULL, NULL, NULL, NULL},
 };
@@ -138,7 +159,7 @@ static int on_ready(void *ctx, struct vm *vm, struct err *err)
 
 	if (!s->patterns)
 		judge_set_patterns(s->judge, usual_patterns(vm));
-	return watch_begin(&s->watch, vm, s->judge, err);
+	return watch_begin(&s->watch, vm, s->judge, s->hang * NS_PER_S, err);
 }
 
 /* What a guest said, as JSON can have it. */
@@ -153,7 +174,7 @@ static json_t *said(const char *text)
 
 static json_t *seconds(const struct result *result, uint64_t at)
 {
-	return json_real((double)((at - result->started) / NS_PER_MS) / 1000);
+	return json_real((double)(at - result->started) / (double)NS_PER_S);
 }
 
 static json_t *expectations(const struct smoke *s, const struct result *result)
@@ -266,7 +287,7 @@ static int judge_machine(struct smoke *s)
 
 int cmd_smoke(int argc, char **argv)
 {
-	struct smoke s = {.judge = NULL};
+	struct smoke s = {.hang = HANG_USUAL};
 	int status = STATUS_OK;
 	struct err err;
 	bool helped;

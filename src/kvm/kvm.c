@@ -287,6 +287,35 @@ void kvm_ask_halted(struct kvm *kvm)
 	}
 }
 
+void kvm_ask_progress(struct kvm *kvm)
+{
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++) {
+		atomic_store(&kvm->vcpus[i].sample_asked, true);
+		vcpu_kick(&kvm->vcpus[i]);
+	}
+}
+
+static void note_sample(struct kvm *kvm, uint64_t sample)
+{
+	const uint64_t count = MIN(kvm->samples.count, (uint64_t)SAMPLES);
+
+	for (uint64_t i = 0; i < count; i++)
+		if (kvm->samples.seen[i] == sample)
+			return;
+	kvm->samples.seen[kvm->samples.count++ % SAMPLES] = sample;
+}
+
+uint64_t kvm_progress(struct kvm *kvm)
+{
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++) {
+		uint64_t sample = atomic_exchange(&kvm->vcpus[i].sample, 0);
+
+		if (sample)
+			note_sample(kvm, sample);
+	}
+	return kvm->samples.count;
+}
+
 bool kvm_all_halted(const struct kvm *kvm)
 {
 	for (unsigned int i = 0; i < kvm->vcpu_count; i++)

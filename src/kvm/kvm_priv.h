@@ -17,6 +17,7 @@
 
 #define EXIT_REASONS 48
 #define ROUTES_MAX   256
+#define SAMPLES      1024
 
 /* The answer to kvm_ask_halted(). */
 enum vcpu_halt {
@@ -34,6 +35,8 @@ struct vcpu {
 	pthread_t thread;
 	atomic_bool started; /* @thread holds; written on the control thread */
 	atomic_uint halt;    /* enum vcpu_halt */
+	atomic_bool sample_asked;
+	atomic_ulong sample; /* a digest of its registers; 0: none, or it has halted */
 	atomic_ulong all_exits;
 	/* This thread's own until it is joined. */
 	uint64_t exits[EXIT_REASONS];
@@ -104,6 +107,12 @@ struct kvm {
 	} routes[ROUTES_MAX];
 
 	struct burst burst;
+
+	/* kvm_progress(); control thread. */
+	struct {
+		uint64_t seen[SAMPLES]; /* the last that were new */
+		uint64_t count;         /* of new ones, ever */
+	} samples;
 };
 
 /* irqchip.c */

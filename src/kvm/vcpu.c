@@ -222,6 +222,31 @@ static void record_halted(struct vcpu *vcpu)
 		  highest(&apic, APIC_ISR) << 8 | highest(&apic, APIC_IRR), 0, 0);
 }
 
+/* What the vCPU is at, in a number that is not 0; 0 when it has halted. */
+static uint64_t digest(const struct vcpu *vcpu)
+{
+	uint64_t words[sizeof(struct kvm_regs) / sizeof(uint64_t)];
+	struct kvm_mp_state mp;
+	struct kvm_regs regs;
+	uint64_t sum = 0;
+
+	if (ioctl(vcpu->fd, KVM_GET_MP_STATE, &mp) || mp.mp_state != KVM_MP_STATE_RUNNABLE ||
+	    ioctl(vcpu->fd, KVM_GET_REGS, &regs))
+		return 0;
+	memcpy(words, &regs, sizeof(regs));
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		sum = (sum ^ words[i]) * 0x9e3779b97f4a7c15;
+	return (sum ^ vcpu->id) | 1;
+}
+
+static void answer_sample(struct vcpu *vcpu)
+{
+	if (!atomic_load_explicit(&vcpu->sample_asked, memory_order_relaxed))
+		return;
+	atomic_store(&vcpu->sample_asked, false);
+	atomic_store(&vcpu->sample, digest(vcpu));
+}
+
 static void answer_halted(struct vcpu *vcpu)
 {
 	if (trace_on() && atomic_load_explicit(&vcpu->halt, memory_order_relaxed) == HALT_ASKED)
@@ -319,6 +344,7 @@ static bool turn(struct vcpu *vcpu)
 		park(vcpu);
 		return true;
 	}
+	answer_sample(vcpu);
 	if (kvm->split && vcpu == &kvm->vcpus[0])
 		irqchip_offer(vcpu);
 	errnum = enter(vcpu);

@@ -26,7 +26,8 @@ struct bus {
 	size_t bell_count;
 	struct bus_doorbell_sink sink;
 	atomic_ulong misses;
-	unsigned int kind; /* what the trace calls it: TRACE_MEMORY, or 0 for ports */
+	atomic_ulong signs; /* of progress; roughly, for nobody waits for another to count */
+	unsigned int kind;  /* what the trace calls it: TRACE_MEMORY, or 0 for ports */
 };
 
 int bus_create(struct bus **bus, const char *name, uint64_t limit, struct err *err)
@@ -185,12 +186,16 @@ static void get(const struct bus *bus, const struct range *r, uint64_t offset, u
 	memcpy(data, &v, n);
 }
 
-static void put(const struct bus *bus, const struct range *r, uint64_t offset, unsigned int n,
+static void put(struct bus *bus, const struct range *r, uint64_t offset, unsigned int n,
 		const uint8_t *data)
 {
 	uint64_t v = 0;
 
 	memcpy(&v, data, n);
+	if (!r->dev->class || !r->dev->class->ticks)
+		atomic_store_explicit(&bus->signs,
+				      atomic_load_explicit(&bus->signs, memory_order_relaxed) + 1,
+				      memory_order_relaxed);
 	trace_event(TRACE_WRITE, r->dev->number, bus->kind | r->ops->region, n, (uint32_t)offset,
 		    le64toh(v), r->at + offset);
 	if (r->ops->write)
@@ -296,6 +301,11 @@ bool bus_takes_late(struct bus *bus, uint64_t at)
 uint64_t bus_misses(const struct bus *bus)
 {
 	return atomic_load_explicit(&bus->misses, memory_order_relaxed);
+}
+
+uint64_t bus_signs(const struct bus *bus)
+{
+	return atomic_load_explicit(&bus->signs, memory_order_relaxed);
 }
 
 void bus_each(struct bus *bus,

@@ -60,9 +60,7 @@ static void in_escape(struct stream *s, uint8_t byte)
 		next = ESCAPE_TEXT;
 	else if (s->escape == ESCAPE_BEGUN || s->escape == ESCAPE_SHORT)
 		next = byte >= 0x20 && byte <= 0x2f ? ESCAPE_SHORT : ESCAPE_NONE;
-	else if (s->escape == ESCAPE_CSI && byte >= 0x40 && byte <= 0x7e)
-		next = ESCAPE_NONE;
-	else if (s->escape == ESCAPE_TEXT && byte == BEL)
+	else if (s->escape == ESCAPE_CSI ? byte >= 0x40 && byte <= 0x7e : byte == BEL)
 		next = ESCAPE_NONE;
 	s->escape = ++s->escape_len < STREAM_ESCAPE_MAX ? next : ESCAPE_NONE;
 }

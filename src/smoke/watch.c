@@ -25,6 +25,10 @@
 #define BATCH_DELAY  (5 * NS_PER_MS)
 #define BUFFER_BYTES KIB(32)
 
+/* How often progress is looked for in the time in which there has to be some. */
+#define HANG_LOOKS  8
+#define HANG_ANSWER (20 * NS_PER_MS)
+
 struct ear {
 	const struct device *dev;
 	int console;     /* the judge's number */
@@ -34,6 +38,7 @@ struct ear {
 };
 
 struct watch {
+	struct vm *vm;
 	struct machine *machine;
 	struct judge *judge;
 	struct chan_tap tap;
@@ -51,6 +56,13 @@ struct watch {
 	struct io clock;
 	uint64_t wake; /* when the judge wants to look at the clock */
 	bool told;     /* the machine has its verdict */
+
+	/* The same: a guest that hangs. */
+	uint64_t hang; /* 0: it may */
+	struct io hang_io;
+	bool asked;
+	uint64_t progress;
+	uint64_t since; /* no progress */
 };
 
 /* Listening; any thread */
@@ -254,9 +266,46 @@ static void on_said(struct post *post)
 		io_timeout(w->machine->control, &w->batch, clock_now() + BATCH_DELAY);
 }
 
+/* Hangs; control thread */
+
+static void await_progress(struct watch *w, uint64_t wait)
+{
+	io_timeout(w->machine->control, &w->hang_io, clock_now() + wait);
+}
+
+static void look_for_progress(struct watch *w)
+{
+	const uint64_t now = clock_now(), progress = vm_progress(w->vm);
+
+	if (progress != w->progress || vm_paused(w->vm)) {
+		w->progress = progress;
+		w->since = now;
+	} else if (now - w->since >= w->hang) {
+		machine_end(w->machine, END_HALTED, 0,
+			    "the guest hangs: it has said and done nothing for %.3g s",
+			    (double)(now - w->since) / (double)NS_PER_S);
+	}
+}
+
+static void on_hang_io(struct io *io, int result)
+{
+	struct watch *w = container_of(io, struct watch, hang_io);
+
+	if (result != -ETIME || w->told)
+		return;
+	w->asked = !w->asked;
+	if (w->asked) {
+		vm_ask_progress(w->vm);
+		await_progress(w, HANG_ANSWER);
+	} else {
+		look_for_progress(w);
+		await_progress(w, w->hang / HANG_LOOKS);
+	}
+}
+
 /* Beginning and end */
 
-int watch_begin(struct watch **out, struct vm *vm, struct judge *j, struct err *err)
+int watch_begin(struct watch **out, struct vm *vm, struct judge *j, uint64_t hang, struct err *err)
 {
 	struct watch *w = calloc(1, sizeof(*w));
 	int ret;
@@ -264,12 +313,15 @@ int watch_begin(struct watch **out, struct vm *vm, struct judge *j, struct err *
 	*out = NULL;
 	if (!w)
 		return err_sys(err, ENOMEM, "expectations");
+	w->vm = vm;
 	w->machine = vm_machine(vm);
+	w->hang = hang;
 	w->judge = j;
 	w->tap.bytes = on_bytes;
 	w->said.fn = on_said;
 	w->batch.done = on_batch;
 	w->clock.done = on_clock;
+	w->hang_io.done = on_hang_io;
 	/* Below a device's lock, and above the leaves. */
 	lock_init(&w->judging, LOCK_CHIP);
 	lock_init(&w->lock, LOCK_LEAF);
@@ -280,6 +332,9 @@ int watch_begin(struct watch **out, struct vm *vm, struct judge *j, struct err *
 	}
 	chan_add_tap(w->machine, &w->tap);
 	wake_at(w, judge_due(j));
+	w->since = clock_now();
+	if (hang)
+		await_progress(w, hang / HANG_LOOKS);
 	*out = w;
 	return 0;
 }
@@ -296,6 +351,7 @@ void watch_end(struct watch *w, struct ending *ending)
 	worker_unpost(w->machine->control, &w->said);
 	stop(w, &w->batch);
 	stop(w, &w->clock);
+	stop(w, &w->hang_io);
 	lock_take(&w->judging);
 	bring(w);
 	judge_end(w->judge, clock_now());

@@ -9,14 +9,19 @@
 #ifndef SRC_SMOKE_WATCH_H
 #define SRC_SMOKE_WATCH_H
 
+#include <stdint.h>
+
 struct ending;
 struct err;
 struct judge;
 struct vm;
 struct watch;
 
-/* Behind vm_create(), before vm_run(). @j outlives the watch, and is its own until watch_end(). */
-int watch_begin(struct watch **w, struct vm *vm, struct judge *j, struct err *err);
+/*
+ * Behind vm_create(), before vm_run(). @j outlives the watch, and is its own until watch_end(). A
+ * guest that makes no progress (vm.h) for @hang nanoseconds hangs, and is ended; 0: it may.
+ */
+int watch_begin(struct watch **w, struct vm *vm, struct judge *j, uint64_t hang, struct err *err);
 /* The machine has ended; corrects how. */
 void watch_end(struct watch *w, struct ending *ending);
 /* Behind vm_destroy(). NULL is allowed. */

@@ -295,6 +295,7 @@ static void publish(struct deferral *d)
 	bool wanted;
 
 	begin_watch(q);
+	atomic_fetch_add_explicit(&q->virtio->dev->machine->signs, 1, memory_order_relaxed);
 	wanted = virtq_publish(q->vq);
 	trace_event(TRACE_PUBLISH, q->virtio->dev->number, q->index, 0, wanted, 0, 0);
 	if (wanted)

@@ -378,6 +378,19 @@ struct machine *vm_machine(struct vm *vm)
 	return &vm->machine;
 }
 
+void vm_ask_progress(struct vm *vm)
+{
+	kvm_ask_progress(vm->kvm);
+}
+
+uint64_t vm_progress(struct vm *vm)
+{
+	const struct machine *m = &vm->machine;
+
+	return kvm_progress(vm->kvm) + bus_signs(m->ports) + bus_signs(m->mmio) +
+	       atomic_load_explicit(&m->signs, memory_order_relaxed) + vm->report.resets;
+}
+
 const char *vm_protocol(const struct vm *vm)
 {
 	return vm->protocol;
