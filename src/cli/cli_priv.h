@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct err;
 
@@ -50,16 +51,21 @@ const struct command *command_find(const char *name);
 int flags_parse(const struct command *command, int argc, char **argv, void *ctx, bool *helped,
 		struct err *err);
 
+/* A number with ms, us or s. -EINVAL and the sentence that names --@flag. */
+int cli_parse_time(const char *flag, const char *text, uint64_t *ns, struct err *err);
+
 /* Prints "skep: sentence" and returns @status. */
 int cli_fail(int status, const struct err *err);
 
 int cmd_run(int argc, char **argv);
 int cmd_smoke(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_trace(int argc, char **argv);
 int cmd_devices(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
 extern const struct flag smoke_flags[];
 extern const struct flag inspect_flags[];
+extern const struct flag trace_flags[];
 
 #endif

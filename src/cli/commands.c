@@ -32,6 +32,8 @@ const struct command commands[] = {
 	 machine_flags, cmd_smoke},
 	{"inspect", "say what a kernel image is and how it would be booted", "FILE...",
 	 inspect_flags, NULL, cmd_inspect},
+	{"trace", "print what a machine did, as `--trace` recorded it, or add it up", "FILE",
+	 trace_flags, NULL, cmd_trace},
 	{"devices", "list the device table, or one device's options", "[NAME]", NULL, NULL,
 	 cmd_devices},
 	{"doctor", "say what this host offers and lacks, with the cure for each lack", NULL, NULL,

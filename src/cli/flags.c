@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli_priv.h"
@@ -8,6 +9,29 @@
 #include "skep/err.h"
 
 #define FLAGS_MAX 64
+
+int cli_parse_time(const char *flag, const char *text, uint64_t *ns, struct err *err)
+{
+	static const struct {
+		const char *name;
+		double ns;
+	} units[] = {{"ms", 1e6}, {"us", 1e3}, {"s", 1e9}};
+	char *end;
+	double v;
+
+	/* Not what else strtod() takes: signs, blanks, hexadecimal, infinity. */
+	if (*text >= '0' && *text <= '9' && !strpbrk(text, "xXpPeE")) {
+		v = strtod(text, &end);
+		for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+			if (strcmp(end, units[i].name) != 0 || v * units[i].ns > 1e18)
+				continue;
+			*ns = (uint64_t)(v * units[i].ns);
+			return 0;
+		}
+	}
+	return err_set(err, EINVAL, "--%s: '%.32s' is no time; say 500ms, 800us or 1.5s", flag,
+		       text);
+}
 
 int cli_fail(int status, const struct err *err)
 {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli_priv.h"
 #include "skep/bits.h"
 #include "skep/clock.h"
 #include "skep/config.h"
@@ -58,28 +59,6 @@ static int parse_phase(struct budget *b, const char *name, struct err *err)
 	return unknown_phase(name, err);
 }
 
-static int parse_time(uint64_t *ns, const char *text, struct err *err)
-{
-	static const struct {
-		const char *name;
-		double ns;
-	} units[] = {{"ms", 1e6}, {"us", 1e3}, {"s", 1e9}};
-	char *end;
-	double v;
-
-	/* Not what else strtod() takes: signs, blanks, hexadecimal, infinity. */
-	if (*text >= '0' && *text <= '9' && !strpbrk(text, "xXpPeE")) {
-		v = strtod(text, &end);
-		for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
-			if (strcmp(end, units[i].name) != 0 || v * units[i].ns > 1e18)
-				continue;
-			*ns = (uint64_t)(v * units[i].ns);
-			return 0;
-		}
-	}
-	return err_set(err, EINVAL, "--budget: '%.32s' is no time; say 500ms, 800us or 1.5s", text);
-}
-
 int budget_add(struct timeline_args *args, const char *text, struct err *err)
 {
 	struct budget *b = &args->budgets[args->budget_count];
@@ -95,7 +74,7 @@ int budget_add(struct timeline_args *args, const char *text, struct err *err)
 	snprintf(name, sizeof(name), "%.*s", (int)MIN(eq - text, (long)sizeof(name)), text);
 	ret = parse_phase(b, name, err);
 	if (!ret)
-		ret = parse_time(&b->most, eq + 1, err);
+		ret = cli_parse_time("budget", eq + 1, &b->most, err);
 	args->budget_count += !ret;
 	return ret;
 }

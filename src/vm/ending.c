@@ -3,6 +3,7 @@
  * How an ending is told: as an exit status, and in a word.
  */
 
+#include "skep/bits.h"
 #include "skep/vm.h"
 
 static const struct {
@@ -37,5 +38,5 @@ int ending_status(const struct ending *ending)
 
 const char *ending_word(const struct ending *ending)
 {
-	return told[ending->kind].word;
+	return ending->kind < ARRAY_SIZE(told) ? told[ending->kind].word : "";
 }
