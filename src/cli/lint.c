@@ -89,8 +89,10 @@ int lint_begin(struct lint_run *run, struct vm *vm, const char *symbols, const c
 	ret = open_symbols(run, symbols, kernel, err);
 	if (!ret)
 		ret = lint_create(&run->lint, trace_header(trace), true, &run->live, say, run, err);
-	if (!ret)
+	if (!ret) {
 		trace_add_tap(trace, &run->tap);
+		vm_watch_closely(vm);
+	}
 	return ret;
 }
 

@@ -363,15 +363,20 @@ static void poll(struct lint *lint, unsigned int c, uint8_t value)
 
 /* Wires */
 
-static void tick(struct lint *lint)
+/* A tick came while the last one waited. It is told of where the guest is next seen. */
+static void tick(struct lint_pic *p)
+{
+	p->missed += p->moved;
+	p->moved = false;
+	p->lost = p->missed >= MISSED_MAX && p->ticked && requests(p, MASTER) & 1;
+}
+
+static void tell_of_ticks(struct lint *lint)
 {
 	struct lint_pic *p = &lint->pic;
 	unsigned int holder;
 
-	p->missed += p->moved;
-	p->moved = false;
-	if (p->missed < MISSED_MAX || !p->ticked || !(requests(p, MASTER) & 1))
-		return;
+	p->lost = false;
 	holder = foremost(p, MASTER, p->chip[MASTER].service);
 	if (holder < PIC_INPUTS)
 		lint_find(lint, RULE_TICK_LOST, 0, p->chip[MASTER].of[holder].handler,
@@ -403,7 +408,7 @@ static void wire(struct lint *lint, unsigned int gsi, bool level)
 	if (was || level_triggered(p, c) & mine)
 		return;
 	if (gsi == 0 && p->chip[c].edges & mine)
-		tick(lint);
+		tick(p);
 	p->chip[c].edges |= mine;
 }
 
@@ -495,6 +500,8 @@ void pic_event(struct lint *lint, const struct trace_event *e)
 	case TRACE_READ:
 	case TRACE_WRITE:
 		lint->pic.moved = true;
+		if (lint->pic.lost && lint_vcpu(lint) == 0)
+			tell_of_ticks(lint);
 		if (e->sub & TRACE_MEMORY)
 			break;
 		if ((e->c & ~UINT64_C(0x81)) == 0x20)

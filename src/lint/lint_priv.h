@@ -63,6 +63,7 @@ struct lint_pic {
 	/* Of interrupt 0: */
 	bool ticked;         /* it was taken before */
 	bool moved;          /* the guest did something since the last tick */
+	bool lost;           /* enough of them to be told of */
 	unsigned int missed; /* ticks in a row */
 };
 

@@ -173,13 +173,12 @@ static void done(struct lint *lint, const struct trace_event *e)
 
 static void broken(struct lint *lint, const struct trace_event *e, const char *text)
 {
-	/* virtq_split.c and virtq_packed.c say it so. */
+	/* virtio_queue.c and virtq_split.c say it so; what is no queue's is the host's. */
 	bool loop = strstr(text, "or a loop");
 
-	if (e->sub == UINT8_MAX)
-		return;
-	lint_find(lint, loop ? RULE_RING_LOOP : RULE_RING_BROKEN, key(e, e->sub), 0, "%s: %.160s",
-		  lint_device(lint, e->device), text);
+	if (!strncmp(text, "queue ", 6))
+		lint_find(lint, loop ? RULE_RING_LOOP : RULE_RING_BROKEN, key(e, 0), 0,
+			  "%s: %.160s", lint_device(lint, e->device), text);
 }
 
 void virtio_event(struct lint *lint, const struct trace_event *e, const char *text)

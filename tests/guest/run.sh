@@ -1,14 +1,17 @@
 #!/bin/sh
 #
-# run.sh SKEP IMAGES [NAME…] : runs payload tests of the list beside this file, all when none is
-# named, as a user of skep would. SKEP is the program, IMAGES the directory of the images.
+# run.sh [--lint] SKEP IMAGES [NAME…] : runs payload tests of the list beside this file, all when
+# none is named, as a user of skep would. SKEP is the program, IMAGES the directory of the images.
+# With --lint each is watched, and no rule may be broken but that of a test that is called lint-RULE.
 #
 # Exit status: 0 passed, 1 failed, 77 this host cannot run guests (and a line that says why), 125
 # wrong usage. POSIX, for it runs in the test bed's busybox too.
 
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -ge 2 ] || { echo 'usage: run.sh SKEP IMAGES [NAME…]' >&2; exit 125; }
+lint=
+[ "${1:-}" != --lint ] || { lint=$1; shift; }
+[ $# -ge 2 ] || { echo 'usage: run.sh [--lint] SKEP IMAGES [NAME…]' >&2; exit 125; }
 skep=$1 images=$2
 shift 2
 wanted=" $* "
@@ -60,6 +63,17 @@ says() {
 		}'
 }
 
+# lints NAME MESSAGES : the rules that the guest was found to break are those that it should.
+lints() {
+	should=
+	case $1 in lint-*) should=${1#lint-} ;; esac
+	found=$(sed -n 's/^skep: lint: [0-9.]* s[^:]*: \([a-z-]*\): .*/\1/p' "$2" | sort -u)
+	[ "$found" = "$should" ] || {
+		echo "lint found: ${found:-nothing}."
+		return 1
+	}
+}
+
 # run_one NAME STATUS IMAGE OPTION…
 run_one() {
 	name=$1 want=$2 image=$3
@@ -78,12 +92,12 @@ run_one() {
 	typed=$here/input/${name%-kernel}
 	[ -e "$typed" ] || typed=/dev/null
 
-	timeout -s KILL $PATIENCE "$skep" run "$@" <"$typed" >"$work/console" 2>"$work/messages"
+	timeout -s KILL $PATIENCE "$skep" run $lint "$@" <"$typed" >"$work/console" 2>"$work/messages"
 	status=$?
 	[ $status -ne 126 ] || skip "$(cat "$work/messages")"
 	verdict=$(says "$expected" "$work/console" && {
 		[ ! -e "$told" ] || says "$told" "$work/messages"
-	}) && [ $status -eq "$want" ] && {
+	} && lints "$name" "$work/messages") && [ $status -eq "$want" ] && {
 		echo "ok      $name"
 		return 0
 	}
@@ -110,6 +124,14 @@ while IFS='|' read -r name want image options <&3; do
 			continue
 		fi
 		want=${want%paging32*}
+		;;
+	*native*)
+		if ! [ -e /sys/module/kvm_amd ] && ! [ -e /sys/module/kvm_intel ]; then
+			echo "SKIPPED: $1: this host's KVM does not run guest kernels on the processor"
+			skipped=$((skipped + 1))
+			continue
+		fi
+		want=${want%native*}
 		;;
 	esac
 	# shellcheck disable=SC2086 # as above
