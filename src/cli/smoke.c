@@ -159,6 +159,7 @@ static int on_ready(void *ctx, struct vm *vm, struct err *err)
 
 	if (!s->patterns)
 		judge_set_patterns(s->judge, usual_patterns(vm));
+	vm_watch_closely(vm);
 	return watch_begin(&s->watch, vm, s->judge, s->hang * NS_PER_S, err);
 }
 
