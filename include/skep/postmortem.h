@@ -35,6 +35,9 @@ int postmortem_open(struct postmortem **pm, struct vm *vm, const char *symbols, 
 /* NULL is allowed. */
 void postmortem_close(struct postmortem *pm);
 
+/* 32 or 64: of which class the file is that addresses are named by; 0: there is none. */
+unsigned int postmortem_bits(const struct postmortem *pm);
+
 /* Opens what may be needed at the end, for a process that will not be allowed to then. */
 void postmortem_prepare(struct postmortem *pm);
 

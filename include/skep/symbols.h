@@ -29,6 +29,9 @@ int symbols_open_fd(struct symbols **s, int fd, const char *label, struct err *e
 /* NULL is allowed. */
 void symbols_close(struct symbols *s);
 
+/* 32 or 64: of which class the file is. */
+unsigned int symbols_bits(const struct symbols *s);
+
 /*
  * Loads the libraries and reads the table now: what a process does that will not be allowed to open
  * files later. -ENOSYS: this host has no libelf; -ENODATA: the file has no symbols. The other

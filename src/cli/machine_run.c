@@ -9,6 +9,7 @@
 #include "skep/chan.h"
 #include "skep/clock.h"
 #include "skep/config.h"
+#include "skep/dump.h"
 #include "skep/err.h"
 #include "skep/kvm.h"
 #include "skep/vm.h"
@@ -66,7 +67,7 @@ static char *post_mortem(struct postmortem *pm, const struct ending *ending,
 /* Why the guest died, while its registers and its memory are there. */
 static void explain(const struct machine_args *args, struct postmortem *pm, struct result *result)
 {
-	if (!pm || !postmortem_due(&result->ending))
+	if (args->post_mortem == POSTMORTEM_OFF || !postmortem_due(&result->ending))
 		return;
 	result->post_mortem = post_mortem(pm, &result->ending, args->post_mortem);
 	if (args->result)
@@ -91,11 +92,33 @@ static void collect(struct machine_args *args, const struct machine_hooks *hooks
 		vm_dump_state(vm, stderr);
 }
 
+static int open_dump(const struct machine_args *args, struct dump **dump, struct err *err)
+{
+	struct dump_options options = {0};
+	int ret = config_read(args->config, "dump", dump_option_table, &options, err);
+
+	return ret || !options.path ? ret : dump_open(dump, &options, err);
+}
+
+/* A dump that cannot be written changes nothing of how the guest ended. */
+static void write_dump(struct machine_args *args, struct vm *vm, const struct postmortem *pm,
+		       struct dump *dump)
+{
+	struct err err;
+
+	if (dump_write(dump, vm, postmortem_bits(pm), &err))
+		log_error(&args->log, "%s", err.text);
+	else
+		log_warn(&args->log, "memory and registers are in %s",
+			 config_get(args->config, "dump.path"));
+}
+
 static int run(struct machine_args *args, const struct machine_hooks *hooks, struct result *result,
 	       struct err *err)
 {
 	char screen[SCREEN_TEXT_MAX] = "";
 	struct postmortem *pm = NULL;
+	struct dump *dump = NULL;
 	struct vm *vm;
 	int kvm_fd = kvm_open(err);
 	int ret;
@@ -109,8 +132,10 @@ static int run(struct machine_args *args, const struct machine_hooks *hooks, str
 		return ret;
 	if (hooks && hooks->ready)
 		ret = hooks->ready(hooks->ctx, vm, err);
-	if (!ret && args->post_mortem != POSTMORTEM_OFF)
+	if (!ret)
 		ret = postmortem_open(&pm, vm, args->symbols, err);
+	if (!ret)
+		ret = open_dump(args, &dump, err);
 	if (args->result || args->timeline.show || args->timeline.budget_count)
 		vm_listen(vm);
 	if (!ret && args->lint.on)
@@ -120,8 +145,11 @@ static int run(struct machine_args *args, const struct machine_hooks *hooks, str
 	lint_end(&args->lint);
 	if (!ret) {
 		collect(args, hooks, vm, pm, result);
+		if (dump && dump_due(dump, &result->ending))
+			write_dump(args, vm, pm, dump);
 		vm_last_screen(vm, screen);
 	}
+	dump_close(dump);
 	postmortem_close(pm);
 	vm_destroy(vm);
 	/* Behind what consoles had left to say. */

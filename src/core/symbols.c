@@ -45,6 +45,7 @@ struct segment {
 struct symbols {
 	int fd;
 	bool owned; /* @fd */
+	unsigned int bits;
 	char label[192];
 	bool tried; /* symbols_prepare() has been here */
 	int failed; /* -errno of it */
@@ -84,7 +85,7 @@ struct symbols {
 
 /* Opening */
 
-static int check_head(const struct symbols *s, struct err *err)
+static int check_head(struct symbols *s, struct err *err)
 {
 	Elf32_Ehdr head; /* e_machine is where it is in both classes */
 	ssize_t n = pread(s->fd, &head, sizeof(head), 0);
@@ -99,6 +100,7 @@ static int check_head(const struct symbols *s, struct err *err)
 	if (head.e_machine != EM_386 && head.e_machine != EM_X86_64)
 		return err_set(err, ENOEXEC, "%s is an ELF file for another processor (e_machine)",
 			       s->label);
+	s->bits = head.e_ident[EI_CLASS] == ELFCLASS64 ? 64 : 32;
 	return 0;
 }
 
@@ -139,6 +141,11 @@ int symbols_open(struct symbols **s, const char *path, struct err *err)
 int symbols_open_fd(struct symbols **s, int fd, const char *label, struct err *err)
 {
 	return open_symbols(s, fd, false, label, err);
+}
+
+unsigned int symbols_bits(const struct symbols *s)
+{
+	return s->bits;
 }
 
 CALLS_LIBRARY

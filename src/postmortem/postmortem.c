@@ -59,6 +59,11 @@ void postmortem_close(struct postmortem *pm)
 	free(pm);
 }
 
+unsigned int postmortem_bits(const struct postmortem *pm)
+{
+	return pm->symbols ? symbols_bits(pm->symbols) : 0;
+}
+
 void postmortem_prepare(struct postmortem *pm)
 {
 	disasm_prepare();

@@ -156,6 +156,7 @@ static bool step(const struct gmem *mem, const struct cpu_state *cpu, const stru
 	struct walk_level *l = &w->levels[w->count++];
 	const char *why;
 
+	w->span = bit64(shift);
 	l->name = names[level - 1];
 	l->bytes = s->entry_bytes;
 	l->index = (unsigned int)(w->address >> shift) & ((1U << s->index_bits) - 1);
@@ -236,6 +237,55 @@ void walk(const struct gmem *mem, const struct cpu_state *cpu, uint64_t address,
 		table = large_page(leaf->entry);
 	w->gpa = (table & ~(w->page - 1)) + (w->address & (w->page - 1));
 	arrive(mem, cpu, access, w);
+}
+
+/* How many walks a collection of runs may take: some tenths of a second. */
+#define WALKS_MAX (1U << 20)
+
+/* Those in [at, last]; @budget is what is left of WALKS_MAX. */
+static unsigned int runs_of_half(const struct gmem *mem, const struct cpu_state *cpu, uint64_t at,
+				 uint64_t last, unsigned int *budget, struct walk_run *runs,
+				 unsigned int n, unsigned int room)
+{
+	const unsigned int first = n;
+
+	while (*budget) {
+		struct walk_run *r = n > first ? &runs[n - 1] : NULL;
+		uint64_t left;
+		struct walk w;
+
+		(*budget)--;
+		walk(mem, cpu, at, WALK_READ, &w);
+		left = w.span - (at & (w.span - 1));
+		if (w.mapped && gmem_hva(mem, w.gpa, 1)) {
+			if (r && r->address + r->len == at && r->gpa + r->len == w.gpa) {
+				r->len += left;
+			} else if (n < room) {
+				runs[n++] = (struct walk_run){at, w.gpa, left};
+			} else {
+				break;
+			}
+		}
+		if (last - at < left)
+			break;
+		at += left;
+	}
+	return n;
+}
+
+unsigned int walk_runs(const struct gmem *mem, const struct cpu_state *cpu, struct walk_run *runs,
+		       unsigned int room)
+{
+	const bool is_long = cpu->efer & EFER_LMA;
+	const uint64_t half =
+		!is_long ? UINT64_C(0x80000000) : bit64(cpu->cr4 & CR4_LA57 ? 56 : 47);
+	unsigned int budget = WALKS_MAX, n;
+
+	if (!(cpu->cr0 & CR0_PG))
+		return 0;
+	n = runs_of_half(mem, cpu, is_long ? -half : half, is_long ? UINT64_MAX : UINT32_MAX,
+			 &budget, runs, 0, room);
+	return runs_of_half(mem, cpu, 0, half - 1, &budget, runs, n, room);
 }
 
 size_t walk_read(const struct gmem *mem, const struct cpu_state *cpu, uint64_t address, void *to,

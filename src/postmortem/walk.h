@@ -39,6 +39,7 @@ struct walk {
 		bool read;
 		bool leaf; /* it maps a page */
 	} levels[WALK_LEVELS];
+	uint64_t span; /* bytes of address space that the last entry stands for */
 	bool mapped;
 	uint64_t gpa, page; /* when mapped: where to, and the size of the page */
 	bool writable, user, no_execute;
@@ -51,6 +52,17 @@ struct walk {
 
 void walk(const struct gmem *mem, const struct cpu_state *cpu, uint64_t address,
 	  unsigned int access, struct walk *w);
+
+/*
+ * The mappings of the page tables that lead to RAM, as runs that are contiguous on both sides:
+ * those of the upper half, which is the kernel's, first. Returns how many were filled; the effort
+ * is bounded, so of tables that are hostile, or very scattered, some are left out.
+ */
+struct walk_run {
+	uint64_t address, gpa, len;
+};
+unsigned int walk_runs(const struct gmem *mem, const struct cpu_state *cpu, struct walk_run *runs,
+		       unsigned int room);
 
 /* Reads at a linear address as the kernel would; returns how many bytes could be read. */
 size_t walk_read(const struct gmem *mem, const struct cpu_state *cpu, uint64_t address, void *to,

@@ -67,6 +67,7 @@ static const struct {
 	{"trace", trace_option_table, offsetof(struct vm_options, trace)},
 	{"machine", machine_options, 0},
 	{"device", NULL, 0},
+	{"dump", NULL, 0},
 };
 
 int vm_defaults(struct config *config, struct err *err)

@@ -273,6 +273,33 @@ static void supervisor_protections(void **state)
 	arrives(r, 0x1234, WALK_READ, PAGE + 0x234, KIB(4));
 }
 
+static void runs_of_mappings(void **state)
+{
+	struct rig *r = *state;
+	struct walk_run runs[8];
+
+	assert_int_equal(walk_runs(r->mem, &r->cpu, runs, 8), 0);
+	enter_long(r, false);
+	/* Two pages that follow one another, one that does not, one that is no RAM; then 2 MiB. */
+	map_path(r, UINT64_C(0xffffffff80001000), 4, 4, PAGE | P);
+	put(r, ROOT + 3 * LEVEL + 2 * 8, (PAGE + 0x1000) | P, 8);
+	put(r, ROOT + 3 * LEVEL + 3 * 8, CODE | P, 8);
+	put(r, ROOT + 3 * LEVEL + 4 * 8, 0xd0000000 | P, 8);
+	put(r, ROOT, 0x8000 | P, 8);
+	put(r, 0x8000, 0x9000 | P, 8);
+	put(r, 0x9008, MIB(2) | P | PS, 8);
+	assert_int_equal(walk_runs(r->mem, &r->cpu, runs, 8), 3);
+	assert_int_equal(runs[0].address, UINT64_C(0xffffffff80001000));
+	assert_int_equal(runs[0].gpa, PAGE);
+	assert_int_equal(runs[0].len, 0x2000);
+	assert_int_equal(runs[1].gpa, CODE);
+	assert_int_equal(runs[1].len, 0x1000);
+	/* Then the lower half. */
+	assert_int_equal(runs[2].address, 0x200000);
+	assert_int_equal(runs[2].len, MIB(2));
+	assert_int_equal(walk_runs(r->mem, &r->cpu, runs, 2), 2);
+}
+
 static void reading_ends_where_pages_do(void **state)
 {
 	struct rig *r = *state;
@@ -501,6 +528,7 @@ static void anything(void **state)
 	const struct view v = {.mem = r->mem, .cpu = &r->cpu};
 	uint64_t *page = malloc(MIB(4));
 	FILE *to = fopen("/dev/null", "we");
+	struct walk_run runs[64];
 	unsigned int seed = 1;
 
 	assert_non_null(page);
@@ -543,6 +571,8 @@ static void anything(void **state)
 		registers_write(&v, true, to);
 		walk_write(&v, "CR2", r->cpu.cr2, WALK_WRITE, to);
 		tables_write(&v, true, to);
+		if (round % 60 == 1)
+			walk_runs(r->mem, &r->cpu, runs, ARRAY_SIZE(runs));
 	}
 	fclose(to);
 	free(page);
@@ -557,6 +587,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(four_and_five_levels, setup, teardown),
 		cmocka_unit_test_setup_teardown(addresses_that_cannot_be, setup, teardown),
 		cmocka_unit_test_setup_teardown(supervisor_protections, setup, teardown),
+		cmocka_unit_test_setup_teardown(runs_of_mappings, setup, teardown),
 		cmocka_unit_test_setup_teardown(reading_ends_where_pages_do, setup, teardown),
 		cmocka_unit_test_setup_teardown(descriptors, setup, teardown),
 		cmocka_unit_test_setup_teardown(deliveries_in_protected_mode, setup, teardown),
