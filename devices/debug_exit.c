@@ -71,9 +71,10 @@ static void exit_write(struct device *dev, uint64_t offset, unsigned int size, u
 			    "the guest ended with code %u", (unsigned int)code);
 	else
 		machine_end(dev->machine, END_CODE, EXIT_CODE_MAX,
-			    "the guest wrote 0x%0*llx to the exit port; a code is at most %u, so "
-			    "it counts as that",
-			    (int)(2 * size), (unsigned long long)value, EXIT_CODE_MAX);
+			    "the guest wrote %llu (0x%0*llx) to the exit port; a code is at most "
+			    "%u, so it counts as that",
+			    (unsigned long long)value, (int)(2 * size), (unsigned long long)value,
+			    EXIT_CODE_MAX);
 }
 
 /* Nothing drives the bus when it is read. */

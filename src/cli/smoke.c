@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../smoke/exec.h"
 #include "../smoke/judge.h"
 #include "../smoke/patterns.h"
 #include "../smoke/watch.h"
@@ -30,6 +31,7 @@ struct smoke {
 	const char *patterns; /* NULL: those that fit the kernel */
 	bool quiet;
 	uint64_t hang; /* seconds */
+	struct exec exec;
 };
 
 static int apply_expect(void *ctx, const struct flag *flag, const char *value, struct err *err)
@@ -89,6 +91,26 @@ static int apply_until_end(void *ctx, const struct flag *flag, const char *value
 	return 0;
 }
 
+static int apply_exec(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct smoke *s = ctx;
+
+	(void)flag;
+	(void)err;
+	s->exec.command = value;
+	return 0;
+}
+
+static int apply_root(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct smoke *s = ctx;
+
+	(void)flag;
+	(void)err;
+	s->exec.root = value;
+	return 0;
+}
+
 static int apply_hang(void *ctx, const struct flag *flag, const char *value, struct err *err)
 {
 	struct smoke *s = ctx;
@@ -127,6 +149,10 @@ const struct flag smoke_flags[] = {
 	 apply_patterns, NULL},
 	{0, "until-end", NULL, "when all expectations are met, wait for the guest to end well",
 	 apply_until_end, NULL},
+	{0, "exec", "COMMAND", "have a Linux guest run this in a shell, and end with its status",
+	 apply_exec, NULL},
+	{0, "root", "DIR", "what a Linux guest finds in its root: a folder, packed on the spot",
+	 apply_root, NULL},
 	{0, "hang", "SECONDS",
 	 "the guest hangs when it has said and done nothing for so long (default 30; 0: never)",
 	 apply_hang, NULL},
@@ -145,18 +171,39 @@ static int set_defaults(struct machine_args *args, struct err *err)
 	return ret ? ret : config_set(args->config, "device.com1.backend", "stdout", err);
 }
 
+/* Or may: PVH is for others as well. */
+static bool boots_linux(const struct vm *vm)
+{
+	return !strncmp(vm_protocol(vm), "linux", 5) || !strcmp(vm_protocol(vm), "pvh");
+}
+
 /* Linux's messages are its own; of another kernel nobody knows what it calls its failures. */
 static unsigned int usual_patterns(const struct vm *vm)
 {
-	const char *protocol = vm_protocol(vm);
+	return strncmp(vm_protocol(vm), "linux", 5) ? PATTERNS_USUAL : PATTERNS_LINUX;
+}
 
-	return protocol && !strncmp(protocol, "linux", 5) ? PATTERNS_LINUX : PATTERNS_USUAL;
+/* A command has a status, however well the guest ended without one. */
+static void check_command(const struct smoke *s, struct ending *ending)
+{
+	char how[sizeof(ending->reason)];
+
+	if (!s->exec.command || ending->kind != END_POWEROFF)
+		return;
+	ending->kind = END_UNMET;
+	snprintf(how, sizeof(how), "%s", ending->reason);
+	snprintf(ending->reason, sizeof(ending->reason),
+		 "%.300s, and the command's status did not come", how);
 }
 
 static int on_ready(void *ctx, struct vm *vm, struct err *err)
 {
 	struct smoke *s = ctx;
 
+	if (s->exec.fd >= 0 && !boots_linux(vm))
+		return err_set(err, EINVAL,
+			       "%s is for a Linux kernel, and this one is booted by %s",
+			       s->exec.command ? "--exec" : "--root", vm_protocol(vm));
 	if (!s->patterns)
 		judge_set_patterns(s->judge, usual_patterns(vm));
 	vm_watch_closely(vm);
@@ -232,6 +279,7 @@ static void on_ended(void *ctx, struct vm *vm, struct result *result)
 
 	(void)vm;
 	watch_end(s->watch, &result->ending);
+	check_command(s, &result->ending);
 	result->more = report(s, result);
 }
 
@@ -264,6 +312,14 @@ static void tell(const struct smoke *s, const struct result *result)
 	}
 }
 
+/* What the flags ask for together. */
+static int prepare(struct smoke *s, struct err *err)
+{
+	if (!s->exec.command && !s->exec.root)
+		return 0;
+	return exec_prepare(&s->exec, s->machine.config, s->machine.initrds, &s->machine.log, err);
+}
+
 static int judge_machine(struct smoke *s)
 {
 	const struct machine_hooks hooks = {.ready = on_ready, .ended = on_ended, .ctx = s};
@@ -288,20 +344,22 @@ static int judge_machine(struct smoke *s)
 
 int cmd_smoke(int argc, char **argv)
 {
-	struct smoke s = {.hang = HANG_USUAL};
+	struct smoke s = {.hang = HANG_USUAL, .exec.fd = -1};
 	int status = STATUS_OK;
 	struct err err;
 	bool helped;
 
 	if (machine_args_init(&s.machine, &err) || set_defaults(&s.machine, &err) ||
 	    judge_new(&s.judge, &err) ||
-	    flags_parse(command_find("smoke"), argc, argv, &s, &helped, &err) < 0)
+	    flags_parse(command_find("smoke"), argc, argv, &s, &helped, &err) < 0 ||
+	    (!helped && prepare(&s, &err)))
 		status = cli_fail(STATUS_REFUSED, &err);
 	else if (s.machine.print_config)
 		config_print(s.machine.config, stdout);
 	else if (!helped)
 		status = judge_machine(&s);
 	judge_free(s.judge);
+	exec_free(&s.exec);
 	machine_args_free(&s.machine);
 	return status;
 }
