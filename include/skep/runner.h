@@ -7,11 +7,12 @@
  * both are there and both say 0; whatever else happens to it, it has not. A run that is killed,
  * dies of a signal or says nothing is told as just that.
  *
- * Runs start in order, as soon as the host has room for the next (struct budget). One thread polls:
- * the pipes of the runs' standard output and error, a pidfd for each, and signals. SIGINT, SIGTERM,
- * SIGHUP and SIGQUIT end all runs, by SIGTERM first, and what is left of them a few seconds later,
- * or at the next signal, by SIGKILL. A run's process belongs to a process group of its own, so a
- * terminal's keys reach the runner alone; see to it in the program that none outlives the runner.
+ * Runs start in order, as soon as the host has room for the next (struct host_budget). One thread
+ * polls: the pipes of the runs' standard output and error, a pidfd for each, and signals. SIGINT,
+ * SIGTERM, SIGHUP and SIGQUIT end all runs, by SIGTERM first, and what is left of them a few
+ * seconds later, or at the next signal, by SIGKILL. A run's process belongs to a process group of
+ * its own, so a terminal's keys reach the runner alone; see to it in the program that none outlives
+ * the runner.
  *
  * Who wants to know of the runs (reports, a table) hangs a struct run_watch into the list; all its
  * functions are called on the runner's thread.
@@ -98,7 +99,7 @@ struct run_watch {
 #define RUN_TICK_NS (100 * UINT64_C(1000000))
 
 /* What the host has for the runs that are under way at one time. */
-struct budget {
+struct host_budget {
 	uint64_t memory;
 	unsigned int cpus;
 };
@@ -106,9 +107,9 @@ struct budget {
  * What this process may use now: nine tenths of the memory that is available, by the host and by
  * every cgroup that it is in, and the CPUs of its affinity and of the cgroups' quota.
  */
-void budget_of_host(struct budget *b);
+void host_budget_now(struct host_budget *b);
 /* The same of another root than "/", for tests: @root/proc, @root/sys. */
-void budget_under(struct budget *b, const char *root, unsigned int affinity);
+void host_budget_under(struct host_budget *b, const char *root, unsigned int affinity);
 
 /* What a run takes of the host beside its guest's memory. */
 #define RUN_OWN_MEMORY (UINT64_C(16) << 20)
@@ -118,7 +119,7 @@ struct runner {
 	const struct run_spec *specs;
 	unsigned int count;
 	unsigned int jobs; /* at one time; 0: as many as fit */
-	struct budget budget;
+	struct host_budget budget;
 	bool fail_fast;
 	struct run_watch *watches;
 	/* Filled by runner_run(). */

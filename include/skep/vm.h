@@ -123,7 +123,9 @@ void vm_timeline(const struct vm *vm, uint64_t started, struct timeline *t);
  * past the last.
  */
 const struct boot_image *vm_image(const struct vm *vm, unsigned int n, char key[32]);
-/* What the screen shows, in UTF-8, if a person wants to read it at the end: "" when not. */
+/* What the screen shows, in UTF-8; "" when it is blank, or there is none. Behind vm_run(). */
+void vm_screen(const struct vm *vm, char text[SCREEN_TEXT_MAX]);
+/* The same, if a person wants to read it at the end: "" when not. */
 void vm_last_screen(const struct vm *vm, char text[SCREEN_TEXT_MAX]);
 /* Every device's state, by its state table. Behind vm_run(). */
 void vm_dump_state(const struct vm *vm, FILE *to);

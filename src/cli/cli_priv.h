@@ -54,6 +54,13 @@ int flags_parse(const struct command *command, int argc, char **argv, void *ctx,
 /* A number with ms, us or s. -EINVAL and the sentence that names --@flag. */
 int cli_parse_time(const char *flag, const char *text, uint64_t *ns, struct err *err);
 
+/*
+ * Of @argv, which flags_parse() took without arguments, the words of flags that are @wanted, in
+ * order. @kept has room for as many as @argv; returns how many there are.
+ */
+unsigned int flags_keep(const struct command *command, int argc, char **argv,
+			bool (*wanted)(const struct flag *flag), char **kept);
+
 /* Prints "skep: sentence" and returns @status. */
 int cli_fail(int status, const struct err *err);
 
@@ -63,6 +70,8 @@ int cmd_inspect(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_devices(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+/* "_job PARENT COMMAND…": a command that ends with the process that started it. */
+int cmd_job(int argc, char **argv);
 
 extern const struct flag smoke_flags[];
 extern const struct flag inspect_flags[];

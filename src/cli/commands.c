@@ -38,6 +38,8 @@ const struct command commands[] = {
 	 cmd_devices},
 	{"doctor", "say what this host offers and lacks, with the cure for each lack", NULL, NULL,
 	 NULL, cmd_doctor},
+	{"_job", "a command of another skep's, which it does not outlive", NULL, NULL, NULL,
+	 cmd_job},
 	{"_tables", "the tables of commands and flags, for the build", NULL, NULL, NULL,
 	 cmd_tables},
 	{NULL, NULL, NULL, NULL, NULL, NULL},

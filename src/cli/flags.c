@@ -179,3 +179,33 @@ int flags_parse(const struct command *command, int argc, char **argv, void *ctx,
 			       command->name, argv[first], command->name);
 	return first;
 }
+
+unsigned int flags_keep(const struct command *command, int argc, char **argv,
+			bool (*wanted)(const struct flag *flag), char **kept)
+{
+	unsigned int n = 0;
+
+	for (int i = 1; i < argc; i++) {
+		const char *word = argv[i];
+		const struct flag *f;
+		bool inline_value;
+
+		if (word[0] == '-' && word[1] == '-') {
+			const size_t len = strcspn(word + 2, "=");
+
+			f = flag_by_name(command, word + 2, len);
+			inline_value = word[2 + len];
+		} else {
+			f = flag_by_letter(command, word[1]);
+			inline_value = word[0] && word[1] && word[2];
+		}
+		if (!f || wanted(f)) {
+			kept[n++] = argv[i];
+			if (f && f->arg && !inline_value && i + 1 < argc)
+				kept[n++] = argv[++i];
+		} else if (f->arg && !inline_value) {
+			i++;
+		}
+	}
+	return n;
+}

@@ -30,6 +30,7 @@ struct machine_args {
 	unsigned int nets;
 	bool print_config;
 	bool dump_state;
+	bool result_state;
 	const char *result;
 	const char *symbols; /* an ELF file; NULL: the kernel */
 	struct lint_run lint;

@@ -262,6 +262,18 @@ static int apply_budget(void *ctx, const struct flag *flag, const char *value, s
 	return budget_add(&args->timeline, value, err);
 }
 
+static int apply_result_state(void *ctx, const struct flag *flag, const char *value,
+			      struct err *err)
+{
+	struct machine_args *args = ctx;
+
+	(void)flag;
+	(void)value;
+	(void)err;
+	args->result_state = true;
+	return 0;
+}
+
 static int apply_result(void *ctx, const struct flag *flag, const char *value, struct err *err)
 {
 	struct machine_args *args = ctx;
@@ -369,6 +381,8 @@ const struct flag machine_flags[] = {
 	 "write memory and registers as an ELF core, for gdb, when the guest ends badly",
 	 apply_list, "dump.path"},
 	{0, "result", "FILE", "write what happened as a JSON object", apply_result, NULL},
+	{0, "result-state", NULL, "put every device's state and the screen into that object, too",
+	 apply_result_state, NULL},
 	{0, "trace", "FILE[,size=SIZE]",
 	 "record what the machine does, for `skep trace`; the last 32M unless size= says more",
 	 apply_list, "trace.path"},

@@ -86,7 +86,7 @@ static void collect(struct machine_args *args, const struct machine_hooks *hooks
 	check_lint(args, result);
 	result->status = ending_status(&result->ending);
 	if (args->result)
-		result_collect(result, vm);
+		result_collect(result, vm, args->result_state);
 	explain(args, pm, result);
 	if (args->dump_state)
 		vm_dump_state(vm, stderr);

@@ -28,12 +28,28 @@ static void collect_images(struct result *r, const struct vm *vm)
 	}
 }
 
-void result_collect(struct result *r, const struct vm *vm)
+static void collect_state(struct result *r, const struct vm *vm)
+{
+	size_t len;
+	FILE *to = open_memstream(&r->state, &len);
+
+	if (to) {
+		vm_dump_state(vm, to);
+		fclose(to);
+	}
+	r->screen = malloc(SCREEN_TEXT_MAX);
+	if (r->screen)
+		vm_screen(vm, r->screen);
+}
+
+void result_collect(struct result *r, const struct vm *vm, bool state)
 {
 	vm_report(vm, &r->report);
 	r->exit_count = vm_exit_counts(vm, r->exits, KVM_EXIT_COUNTS_MAX);
 	r->port_count = vm_port_counts(vm, r->ports, KVM_PORT_COUNTS_MAX);
 	collect_images(r, vm);
+	if (state)
+		collect_state(r, vm);
 }
 
 /* Microseconds since the command began. */
@@ -145,7 +161,9 @@ void result_free(struct result *r)
 {
 	free(r->post_mortem);
 	free(r->post_mortem_full);
-	r->post_mortem = r->post_mortem_full = NULL;
+	free(r->state);
+	free(r->screen);
+	r->post_mortem = r->post_mortem_full = r->state = r->screen = NULL;
 }
 
 int result_write(const struct result *r, FILE *to, struct err *err)
@@ -175,6 +193,10 @@ int result_write(const struct result *r, FILE *to, struct err *err)
 		if (r->post_mortem_full)
 			json_object_set_new(o, "postmortem", json_string(r->post_mortem_full));
 	}
+	if (r->state)
+		json_object_set_new(o, "state", json_string(r->state));
+	if (r->screen && *r->screen)
+		json_object_set_new(o, "screen", json_string(r->screen));
 	json_object_update(o, r->more);
 	ret = json_dumpf(o, to, JSON_INDENT(2));
 	json_decref(o);

@@ -32,7 +32,8 @@ struct result {
 		char sha256[BOOT_HASH_TEXT]; /* "" when it could not be had */
 	} images[RESULT_IMAGES_MAX];
 	unsigned int image_count;
-	struct json_t *more; /* members that the command adds; NULL: none */
+	char *state, *screen;        /* as text; NULL: not wanted, or no memory for it */
+	struct json_t *more;         /* members that the command adds; NULL: none */
 	const struct lint_run *lint; /* NULL: nobody asked */
 	struct vm_report report;
 	struct timeline timeline;
@@ -45,8 +46,8 @@ struct result {
 };
 
 /* Takes the figures of a machine that has ended, before it is taken apart, and the hashes of its
- * images, for as long as reading them takes. */
-void result_collect(struct result *r, const struct vm *vm);
+ * images, for as long as reading them takes; with @state its devices' state and its screen, too. */
+void result_collect(struct result *r, const struct vm *vm, bool state);
 
 /* Before the guest runs, so that a place that cannot be written is told at once. NULL is "none". */
 int result_open(FILE **to, const char *path, struct err *err);

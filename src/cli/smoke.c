@@ -11,28 +11,18 @@
 #include "../smoke/judge.h"
 #include "../smoke/patterns.h"
 #include "../smoke/watch.h"
-#include "machine.h"
 #include "skep/bits.h"
 #include "skep/clock.h"
 #include "skep/config.h"
 #include "skep/err.h"
 #include "skep/text.h"
 #include "skep/vm.h"
+#include "smoke.h"
 
 /* A job that hangs costs no more than this, unless somebody says otherwise. */
 #define TIMEOUT_USUAL "300"
 #define HANG_USUAL    30
 #define HANG_MAX      1000000
-
-struct smoke {
-	struct machine_args machine; /* first: shared flags fill it */
-	struct judge *judge;
-	struct watch *watch;
-	const char *patterns; /* NULL: those that fit the kernel */
-	bool quiet;
-	uint64_t hang; /* seconds */
-	struct exec exec;
-};
 
 static int apply_expect(void *ctx, const struct flag *flag, const char *value, struct err *err)
 {
@@ -157,6 +147,22 @@ const struct flag smoke_flags[] = {
 	 "the guest hangs when it has said and done nothing for so long (default 30; 0: never)",
 	 apply_hang, NULL},
 	{'q', "quiet", NULL, "do not show what the guest says", apply_quiet, NULL},
+	{0, "matrix", "FILE", "make a run of each combination of options in the file", many_apply,
+	 "matrix"},
+	{'j', "jobs", "N", "runs at one time at most (default: as the host has processors)",
+	 many_apply, "jobs"},
+	{0, "repeat", "N", "make each run so often", many_apply, "repeat"},
+	{0, "keep-going", NULL, "make all runs, whatever becomes of them (the default)", many_apply,
+	 "keep-going"},
+	{0, "fail-fast", NULL, "end all runs when the first has not passed", many_apply,
+	 "fail-fast"},
+	{0, "tap", NULL, "print what became of each run as TAP", many_apply, "tap"},
+	{0, "junit", "FILE", "write what became of the runs as JUnit's XML", many_apply, "junit"},
+	{0, "jsonl", "FILE", "write a JSON object on a line for each run as it ends", many_apply,
+	 "jsonl"},
+	{0, "report", "DIR", "leave a folder there for each run that has not passed", many_apply,
+	 "report"},
+	{0, "report-all", NULL, "leave one for each run", many_apply, "report-all"},
 	{0, NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -342,24 +348,41 @@ static int judge_machine(struct smoke *s)
 	return result.status;
 }
 
+int smoke_init(struct smoke *s, struct err *err)
+{
+	int ret;
+
+	*s = (struct smoke){.hang = HANG_USUAL, .exec.fd = -1};
+	ret = machine_args_init(&s->machine, err);
+	if (!ret)
+		ret = set_defaults(&s->machine, err);
+	return ret ? ret : judge_new(&s->judge, err);
+}
+
+void smoke_free(struct smoke *s)
+{
+	judge_free(s->judge);
+	exec_free(&s->exec);
+	machine_args_free(&s->machine);
+}
+
 int cmd_smoke(int argc, char **argv)
 {
-	struct smoke s = {.hang = HANG_USUAL, .exec.fd = -1};
 	int status = STATUS_OK;
+	struct smoke s;
 	struct err err;
 	bool helped;
 
-	if (machine_args_init(&s.machine, &err) || set_defaults(&s.machine, &err) ||
-	    judge_new(&s.judge, &err) ||
+	if (smoke_init(&s, &err) ||
 	    flags_parse(command_find("smoke"), argc, argv, &s, &helped, &err) < 0 ||
-	    (!helped && prepare(&s, &err)))
+	    (!helped && !s.many.wanted && prepare(&s, &err)))
 		status = cli_fail(STATUS_REFUSED, &err);
 	else if (s.machine.print_config)
 		config_print(s.machine.config, stdout);
+	else if (s.many.wanted && !helped)
+		status = many_run(&s, argc, argv);
 	else if (!helped)
 		status = judge_machine(&s);
-	judge_free(s.judge);
-	exec_free(&s.exec);
-	machine_args_free(&s.machine);
+	smoke_free(&s);
 	return status;
 }

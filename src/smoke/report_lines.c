@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -164,20 +165,35 @@ static void on_console(struct run_watch *w, const struct run_record *r, const ui
 		row_byte(row, data[i]);
 }
 
+/* A line of the table, as much of it as there is room for, in letters that take a column each. */
+static void put_line(char *line, size_t room, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void put_line(char *line, size_t room, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, room, fmt, ap);
+	va_end(ap);
+	for (char *p = line; *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+}
+
 static void put_head(const struct lines *l, char *line, size_t room, uint64_t now)
 {
 	const double seconds = (double)(now - l->began) / (double)NS_PER_S;
 	const unsigned int bad = l->states[RUN_FAILED] + l->states[RUN_ERROR];
-	size_t n;
+	char trouble[48] = "", left[48] = "";
 
-	n = (size_t)snprintf(line, room, "%u of %u done", l->done, l->total);
-	if (bad && n < room)
-		n += (size_t)snprintf(line + n, room - n, ", %u not as they should be", bad);
-	if (n < room)
-		n += (size_t)snprintf(line + n, room - n, "; %.1f s", seconds);
-	if (l->done && l->done < l->total && n < room)
-		snprintf(line + n, room - n, ", about %.0f s to go",
+	if (bad)
+		snprintf(trouble, sizeof(trouble), ", %u not as they should be", bad);
+	if (l->done && l->done < l->total)
+		snprintf(left, sizeof(left), ", about %.0f s to go",
 			 seconds / l->done * (l->total - l->done));
+	put_line(line, room, "%u of %u done%s; %.1f s%s", l->done, l->total, trouble, seconds,
+		 left);
 }
 
 /* The table's lines; returns how many. */
@@ -196,10 +212,10 @@ static unsigned int compose(const struct lines *l, char text[ROWS_MAX][COLS_MAX]
 		if (!row->record)
 			continue;
 		if (n + 1 == rows && under_way > 1) {
-			snprintf(text[n++], cols, "          and %u more", under_way);
+			put_line(text[n++], cols, "          and %u more", under_way);
 			break;
 		}
-		snprintf(text[n++], cols, "%8.1f  %s  %s",
+		put_line(text[n++], cols, "%8.1f  %s  %s",
 			 (double)(now - row->record->started) / (double)NS_PER_S,
 			 row->record->spec->name, row->len ? row->line : row->last);
 		under_way--;

@@ -486,13 +486,18 @@ const struct boot_image *vm_image(const struct vm *vm, unsigned int n, char key[
 	return vm->modules[n].img;
 }
 
+void vm_screen(const struct vm *vm, char text[SCREEN_TEXT_MAX])
+{
+	text[0] = '\0';
+	if (vm->machine.screen)
+		screen_text(&vm->machine, text);
+}
+
 void vm_last_screen(const struct vm *vm, char text[SCREEN_TEXT_MAX])
 {
-	const struct machine *m = &vm->machine;
-
 	text[0] = '\0';
-	if (m->screen && m->screen->read_at_end)
-		screen_text(m, text);
+	if (vm->machine.screen && vm->machine.screen->read_at_end)
+		vm_screen(vm, text);
 }
 
 void vm_dump_state(const struct vm *vm, FILE *to)

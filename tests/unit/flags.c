@@ -162,6 +162,29 @@ static void every_command_is_well_formed(void **state)
 	}
 }
 
+static bool not_memory(const struct flag *flag)
+{
+	return flag->letter != 'm';
+}
+
+/* What a command hands on to another of its kind. */
+static void flags_can_be_left_out(void **state)
+{
+	char words[][16] = {"cmd",         "-k", "a",   "--memory",   "1G", "-m2G",
+			    "--memory=3G", "-q", "-kb", "--kernel=c", "-m", "-q"};
+	static const char *const want[] = {"-k", "a", "-q", "-kb", "--kernel=c"};
+	char *argv[ARRAY_SIZE(words)], *kept[ARRAY_SIZE(words)];
+	unsigned int n;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		argv[i] = words[i];
+	n = flags_keep(&plain, ARRAY_SIZE(words), argv, not_memory, kept);
+	assert_int_equal(n, ARRAY_SIZE(want));
+	for (unsigned int i = 0; i < n; i++)
+		assert_string_equal(kept[i], want[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -170,6 +193,7 @@ int main(void)
 		cmocka_unit_test(mistakes_cost_one_sentence),
 		cmocka_unit_test(shared_flags_stand_behind_a_commands_own),
 		cmocka_unit_test(every_command_is_well_formed),
+		cmocka_unit_test(flags_can_be_left_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -424,14 +424,14 @@ static void make_host(const char *root, const struct host_file *files, size_t co
 	}
 }
 
-static struct budget budget_with(const struct host_file *files, size_t count)
+static struct host_budget budget_with(const struct host_file *files, size_t count)
 {
 	char root[] = "/tmp/budget-XXXXXX", command[64];
-	struct budget b;
+	struct host_budget b;
 
 	assert_non_null(mkdtemp(root));
 	make_host(root, files, count);
-	budget_under(&b, root, 8);
+	host_budget_under(&b, root, 8);
 	snprintf(command, sizeof(command), "rm -r %s", root);
 	assert_int_equal(system(command), 0);
 	return b;
@@ -467,7 +467,7 @@ static void the_host_and_its_groups_set_the_budget(void **state)
 		{"/sys/fs/cgroup/cpu/b/c/cpu.cfs_quota_us", "-1\n"},
 		{"/sys/fs/cgroup/cpu/b/c/cpu.cfs_period_us", "100000\n"},
 	};
-	struct budget b;
+	struct host_budget b;
 
 	(void)state;
 	b = budget_with(bare, ARRAY_SIZE(bare));
@@ -479,7 +479,7 @@ static void the_host_and_its_groups_set_the_budget(void **state)
 	b = budget_with(one, ARRAY_SIZE(one));
 	assert_int_equal(b.memory, 0);
 	assert_int_equal(b.cpus, 1);
-	budget_of_host(&b);
+	host_budget_now(&b);
 	assert_true(b.memory > 0 && b.cpus > 0);
 }
 

@@ -74,7 +74,7 @@ static const struct group_files version1 = {
 };
 
 /* What one group leaves: its limit less what is in use and could not be dropped. */
-static void limit_memory(struct budget *b, const char *root, const struct group_files *f,
+static void limit_memory(struct host_budget *b, const char *root, const struct group_files *f,
 			 const char *group)
 {
 	const uint64_t limit = file_number(root, f->memory_dir, group, f->limit, NULL, UINT64_MAX);
@@ -89,7 +89,7 @@ static void limit_memory(struct budget *b, const char *root, const struct group_
 	b->memory = MIN(b->memory, limit - usage);
 }
 
-static void limit_cpus(struct budget *b, const char *root, const struct group_files *f,
+static void limit_cpus(struct host_budget *b, const char *root, const struct group_files *f,
 		       const char *group)
 {
 	uint64_t quota = UINT64_MAX, period = 0;
@@ -111,8 +111,8 @@ static void limit_cpus(struct budget *b, const char *root, const struct group_fi
 }
 
 /* The group and all that it is in. */
-static void limit_by(struct budget *b, const char *root, const struct group_files *f, char *group,
-		     bool memory, bool cpus)
+static void limit_by(struct host_budget *b, const char *root, const struct group_files *f,
+		     char *group, bool memory, bool cpus)
 {
 	for (;;) {
 		char *slash = strrchr(group, '/');
@@ -144,7 +144,7 @@ static bool controls(const char *controllers, const char *what)
 	return false;
 }
 
-void budget_under(struct budget *b, const char *root, unsigned int affinity)
+void host_budget_under(struct host_budget *b, const char *root, unsigned int affinity)
 {
 	char text[8192], *save = NULL;
 
@@ -171,12 +171,12 @@ void budget_under(struct budget *b, const char *root, unsigned int affinity)
 	b->cpus = MAX(b->cpus, 1u);
 }
 
-void budget_of_host(struct budget *b)
+void host_budget_now(struct host_budget *b)
 {
 	cpu_set_t cpus;
 
 	CPU_ZERO(&cpus);
 	if (sched_getaffinity(0, sizeof(cpus), &cpus))
 		CPU_SET(0, &cpus);
-	budget_under(b, "", (unsigned int)CPU_COUNT(&cpus));
+	host_budget_under(b, "", (unsigned int)CPU_COUNT(&cpus));
 }
