@@ -39,7 +39,13 @@ struct one {
 	char **words; /* "skep" "_job" PARENT "smoke" …; replay is behind the third */
 };
 
+/* exec() takes words that could be written to. */
+struct fixed_words {
+	char skep[8], job[8], smoke[8], name[8], state[16];
+};
+
 struct plan {
+	struct fixed_words fixed;
 	const struct many *many;
 	const struct command *command;
 	struct matrix *matrix;
@@ -130,7 +136,7 @@ static int check_flags(const struct smoke *s, struct err *err)
 static int read_words(struct smoke *s, const struct plan *p, char *const *words, unsigned int count,
 		      struct err *err)
 {
-	static char name[] = "smoke";
+	char name[] = "smoke";
 	char **argv = calloc((size_t)count + 2, sizeof(*argv));
 	bool helped = false;
 	int ret;
@@ -253,10 +259,8 @@ static unsigned int add_words(char **to, unsigned int n, char *const *words, uns
 	return n;
 }
 
-static int make_words(const struct plan *p, struct one *one, struct err *err)
+static int make_words(struct plan *p, struct one *one, struct err *err)
 {
-	static char skep[] = "skep", job[] = "_job", smoke[] = "smoke", name[] = "--name",
-		    detail[] = "--result-state";
 	const struct matrix_options *o;
 	unsigned int n = 0, room = p->base_count + 8;
 
@@ -270,18 +274,18 @@ static int make_words(const struct plan *p, struct one *one, struct err *err)
 	one->words = calloc(room, sizeof(*one->words));
 	if (!one->words || asprintf(&one->parent, "%ld", (long)getpid()) < 0)
 		return err_sys(err, ENOMEM, "options");
-	one->words[n++] = skep;
-	one->words[n++] = job;
+	one->words[n++] = p->fixed.skep;
+	one->words[n++] = p->fixed.job;
 	one->words[n++] = one->parent;
-	one->words[n++] = smoke;
+	one->words[n++] = p->fixed.smoke;
 	n = add_words(one->words, n, p->base, p->base_count);
 	for (unsigned int i = 0; p->matrix && (o = matrix_all(p->matrix, i)); i++)
 		n = add_words(one->words, n, o->words, o->count);
 	for (unsigned int i = 0; i < one->of.axes; i++)
 		n = add_words(one->words, n, one->of.options[i]->words, one->of.options[i]->count);
 	if (p->many->report)
-		one->words[n++] = detail;
-	one->words[n++] = name;
+		one->words[n++] = p->fixed.state;
+	one->words[n++] = p->fixed.name;
 	one->words[n] = one->name;
 	return 0;
 }
@@ -458,6 +462,7 @@ static void plan_free(struct plan *p)
 int many_run(struct smoke *s, int argc, char **argv)
 {
 	struct plan p = {
+		.fixed = {"skep", "_job", "smoke", "--name", "--result-state"},
 		.many = &s->many,
 		.command = command_find("smoke"),
 		.name = config_get(s->machine.config, "machine.name"),
