@@ -92,7 +92,7 @@ run_one() {
 	typed=$here/input/${name%-kernel}
 	[ -e "$typed" ] || typed=/dev/null
 
-	timeout -s KILL $PATIENCE "$skep" run $lint "$@" <"$typed" >"$work/console" 2>"$work/messages"
+	timeout -s KILL $PATIENCE "$skep" run ${lint:+"$lint"} "$@" <"$typed" >"$work/console" 2>"$work/messages"
 	status=$?
 	[ $status -ne 126 ] || skip "$(cat "$work/messages")"
 	verdict=$(says "$expected" "$work/console" && {
