@@ -212,7 +212,7 @@ int lint_trace(struct trace_reader *reader, const char *symbols, struct err *err
 	}
 	if (!ret) {
 		lint_finish(run.lint, last);
-		printf("%zu findings\n", lint_count(&run));
+		printf("%zu finding%s\n", lint_count(&run), lint_count(&run) == 1 ? "" : "s");
 	}
 	lint_free(&run);
 	return ret;

@@ -223,6 +223,59 @@ static void add_machine(struct line *l, const struct trace_view *view,
 	}
 }
 
+static void add_halt(struct line *l, const struct trace_event *e)
+{
+	add(l, e->sub ? "interrupts on" : "interrupts off");
+	if (e->a >> 8 & 0xff)
+		add(l, ", vector %#x in service", e->a >> 8 & 0xff);
+	if (e->a & 0xff)
+		add(l, ", vector %#x waits", e->a & 0xff);
+}
+
+static void add_head(struct line *l, const struct trace_view *view, const struct trace_event *e)
+{
+	add(l, "%s queue %u, descriptor %u of the chain %s: ",
+	    trace_device_id(view->header, e->device), e->sub, (unsigned int)(e->c >> 16),
+	    e->size ? "done" : "taken");
+	add_bytes(l, e->a);
+	add(l, " at %#llx, flags %#x", (unsigned long long)e->b, (unsigned int)(e->c & UINT16_MAX));
+}
+
+static void add_remark(struct line *l, const struct trace_view *view, const struct trace_event *e)
+{
+	static const char *const words[TRACE_REMARKS] = {
+		[TRACE_EMPTY_READ] = "a register without data was read",
+		[TRACE_FIXED_WRITE] = "a read-only register was written",
+		[TRACE_BLIND_READ] = "a write-only register was read",
+		[TRACE_STATUS_READ] = "status read",
+		[TRACE_STATUS_WRITE] = "status written",
+		[TRACE_FEATURES_LATE] = "features written behind FEATURES_OK",
+		[TRACE_QUEUE_ENABLE] = "queue enabled",
+		[TRACE_QUEUE_DEAF] = "queue rung that does not run",
+	};
+	const unsigned long long b = e->b, c = e->c;
+
+	add(l, "%s %s", trace_device_id(view->header, e->device),
+	    e->sub < TRACE_REMARKS ? words[e->sub] : "?");
+	switch (e->sub) {
+	case TRACE_STATUS_READ:
+		add(l, ": %#llx", b);
+		break;
+	case TRACE_STATUS_WRITE:
+		add(l, ": %#x, was %#llx, is %#llx", e->a, b, c);
+		break;
+	case TRACE_FEATURES_LATE:
+		break;
+	case TRACE_QUEUE_ENABLE:
+	case TRACE_QUEUE_DEAF:
+		add(l, ": %u, at status %#llx", e->a, b);
+		break;
+	default:
+		add(l, ": %#x", e->a);
+		break;
+	}
+}
+
 void trace_describe(const struct trace_view *view, const struct trace_line *line, char *text,
 		    size_t room)
 {
@@ -257,6 +310,15 @@ void trace_describe(const struct trace_view *view, const struct trace_line *line
 	case TRACE_TIMER_ARM:
 	case TRACE_TIMER_FIRE:
 		add_timer(&l, view, e);
+		break;
+	case TRACE_HALTED:
+		add_halt(&l, e);
+		break;
+	case TRACE_HEAD:
+		add_head(&l, view, e);
+		break;
+	case TRACE_REMARK:
+		add_remark(&l, view, e);
 		break;
 	default:
 		add_machine(&l, view, line);

@@ -3,8 +3,10 @@
  * lint - makes the mistake that the command line names, by the name of the rule that it breaks
  * (skep/lint.h), and no other.
  *
- * Command line: mistake=RULE. The mistakes of virtio drivers are made to a disk by MMIO.
+ * Command line: mistake=RULE. The mistakes of virtio drivers are made to a disk by MMIO, or, for
+ * ring-changed, to a balloon, which keeps a chain for as long as its statistics are good.
  */
+#include <linux/virtio_balloon.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
@@ -210,9 +212,9 @@ static void nobody(void)
 		pause();
 }
 
-/* A disk by MMIO (Virtual I/O Device 1.2, sections 3.1 and 4.2) */
+/* A device by MMIO (Virtual I/O Device 1.2, sections 3.1 and 4.2) */
 
-#define DISK   0xd0000000UL
+#define DEVICE 0xd0000000UL
 #define QUEUE  8U
 #define READY  (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK)
 #define SECTOR 512U
@@ -228,54 +230,56 @@ static struct {
 } used __attribute__((aligned(64)));
 static struct virtio_blk_outhdr header;
 static uint8_t block[SECTOR], result;
+static struct virtio_balloon_stat statistics;
+static unsigned int queue;
 
-static void disk_write(unsigned int reg, uint32_t value)
+static void device_write(unsigned int reg, uint32_t value)
 {
-	mmio_write32(DISK + reg, value);
+	mmio_write32(DEVICE + reg, value);
 }
 
 static void set_status(uint8_t status)
 {
-	disk_write(VIRTIO_MMIO_STATUS, status);
-	mmio_read32(DISK + VIRTIO_MMIO_STATUS);
+	device_write(VIRTIO_MMIO_STATUS, status);
+	mmio_read32(DEVICE + VIRTIO_MMIO_STATUS);
 }
 
-static void set_features(uint32_t word1)
+static void set_features(uint32_t word0, uint32_t word1)
 {
-	disk_write(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
-	disk_write(VIRTIO_MMIO_DRIVER_FEATURES, 0);
-	disk_write(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-	disk_write(VIRTIO_MMIO_DRIVER_FEATURES, word1);
+	device_write(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
+	device_write(VIRTIO_MMIO_DRIVER_FEATURES, word0);
+	device_write(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+	device_write(VIRTIO_MMIO_DRIVER_FEATURES, word1);
 }
 
-static void negotiate(void)
+static void negotiate(uint32_t features)
 {
 	set_status(0);
 	set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE);
 	set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-	set_features(1); /* VIRTIO_F_VERSION_1 is bit 32 */
+	set_features(features, 1); /* VIRTIO_F_VERSION_1 is bit 32 */
 	set_status(READY);
 }
 
 static void set_area(unsigned int reg, const volatile void *area)
 {
-	disk_write(reg, (uint32_t)(uintptr_t)area);
-	disk_write(reg + 4, 0);
+	device_write(reg, (uint32_t)(uintptr_t)area);
+	device_write(reg + 4, 0);
 }
 
 static void enable_queue(void)
 {
-	disk_write(VIRTIO_MMIO_QUEUE_SEL, 0);
-	disk_write(VIRTIO_MMIO_QUEUE_NUM, QUEUE);
+	device_write(VIRTIO_MMIO_QUEUE_SEL, queue);
+	device_write(VIRTIO_MMIO_QUEUE_NUM, QUEUE);
 	set_area(VIRTIO_MMIO_QUEUE_DESC_LOW, desc);
 	set_area(VIRTIO_MMIO_QUEUE_AVAIL_LOW, &avail);
 	set_area(VIRTIO_MMIO_QUEUE_USED_LOW, &used);
-	disk_write(VIRTIO_MMIO_QUEUE_READY, 1);
+	device_write(VIRTIO_MMIO_QUEUE_READY, 1);
 }
 
-static void start_disk(void)
+static void start_device(uint32_t features)
 {
-	negotiate();
+	negotiate(features);
 	enable_queue();
 	set_status(READY | VIRTIO_CONFIG_S_DRIVER_OK);
 }
@@ -292,13 +296,13 @@ static void fill(void)
 static void offer(void)
 {
 	__atomic_store_n(&avail.idx, avail.idx + 1, __ATOMIC_RELEASE);
-	disk_write(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+	device_write(VIRTIO_MMIO_QUEUE_NOTIFY, queue);
 }
 
 /* The device has had enough of the ring, or is through with the request. */
 static void await(void)
 {
-	wait_until(mmio_read32(DISK + VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET ||
+	wait_until(mmio_read32(DEVICE + VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET ||
 		   __atomic_load_n(&used.idx, __ATOMIC_ACQUIRE) == 1);
 }
 
@@ -307,7 +311,7 @@ static void virtio_order(void)
 	set_status(0);
 	set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE);
 	set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-	set_features(1);
+	set_features(0, 1);
 	set_status(READY | VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
@@ -316,13 +320,13 @@ static void virtio_features(void)
 	set_status(0);
 	set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE);
 	set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-	set_features(0);
+	set_features(0, 0);
 	set_status(READY);
 }
 
 static void virtio_early(void)
 {
-	negotiate();
+	negotiate(0);
 	enable_queue();
 	fill();
 	offer();
@@ -333,14 +337,26 @@ static void virtio_early(void)
 /* What is not there yet is a buffer of no bytes: the disk finds no header. */
 static void ring_first(void)
 {
-	start_disk();
+	start_device(0);
 	offer();
+	await();
+}
+
+/* The chain is the device's until it asks for statistics again; by then its length is another. */
+static void ring_changed(void)
+{
+	queue = 2;
+	start_device(1U << VIRTIO_BALLOON_F_STATS_VQ);
+	desc[0] = (struct vring_desc){(uintptr_t)&statistics, sizeof(statistics), 0, 0};
+	offer();
+	idle();
+	desc[0].len = 1;
 	await();
 }
 
 static void ring_loop(void)
 {
-	start_disk();
+	start_device(0);
 	fill();
 	desc[1].next = 1;
 	offer();
@@ -349,7 +365,7 @@ static void ring_loop(void)
 
 static void ring_broken(void)
 {
-	start_disk();
+	start_device(0);
 	fill();
 	desc[1].addr = UINT64_C(1) << 40;
 	offer();
@@ -371,6 +387,7 @@ static const struct {
 	{"exception-vector", exception_vector},
 	{"tick-lost", tick_lost},
 	{"ring-first", ring_first},
+	{"ring-changed", ring_changed},
 	{"ring-loop", ring_loop},
 	{"ring-broken", ring_broken},
 	{"virtio-order", virtio_order},
@@ -400,7 +417,7 @@ int guest_main(void)
 	while (boot_word(&at, &w))
 		for (size_t i = 0; word_is(&w, "mistake") && i < ARRAY_SIZE(mistakes); i++)
 			if (w.value && is_named(&w, mistakes[i].name)) {
-				map_high(DISK);
+				map_high(DEVICE);
 				mistakes[i].make();
 				return 0;
 			}
