@@ -230,6 +230,8 @@ static void add_halt(struct line *l, const struct trace_event *e)
 		add(l, ", vector %#x in service", e->a >> 8 & 0xff);
 	if (e->a & 0xff)
 		add(l, ", vector %#x waits", e->a & 0xff);
+	if (e->b)
+		add(l, ", its timer is on");
 }
 
 static void add_head(struct line *l, const struct trace_view *view, const struct trace_event *e)

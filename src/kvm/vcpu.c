@@ -37,8 +37,13 @@
 #define HOST_CPUS_MAX 8192UL
 
 /* Of a local APIC: Intel SDM volume 3, table 11-1 */
-#define APIC_ISR 0x100
-#define APIC_IRR 0x200
+#define APIC_ISR        0x100
+#define APIC_IRR        0x200
+#define APIC_LVT_TIMER  0x320
+#define APIC_TIMER_FROM 0x380
+
+#define LVT_MASKED       (1U << 16)
+#define LVT_TSC_DEADLINE (1U << 18)
 
 #define CR0_ET (1U << 4)
 
@@ -208,6 +213,15 @@ static uint32_t highest(const struct kvm_lapic_state *apic, unsigned int at)
 	return 0;
 }
 
+/* The deadline of a TSC is in an MSR, which is not looked at. */
+static bool timer_is_open(const struct kvm_lapic_state *apic)
+{
+	uint32_t lvt = load_le32(&apic->regs[APIC_LVT_TIMER]);
+
+	return !(lvt & LVT_MASKED) &&
+	       (lvt & LVT_TSC_DEADLINE || load_le32(&apic->regs[APIC_TIMER_FROM]));
+}
+
 static void record_halted(struct vcpu *vcpu)
 {
 	struct kvm_lapic_state apic = {0};
@@ -219,7 +233,8 @@ static void record_halted(struct vcpu *vcpu)
 		return;
 	ioctl(vcpu->fd, KVM_GET_LAPIC, &apic);
 	trace_put(TRACE_HALTED, TRACE_NO_DEVICE, !!(regs.rflags & RFLAGS_IF), 0,
-		  highest(&apic, APIC_ISR) << 8 | highest(&apic, APIC_IRR), 0, 0);
+		  highest(&apic, APIC_ISR) << 8 | highest(&apic, APIC_IRR), timer_is_open(&apic),
+		  0);
 }
 
 /* What the vCPU is at, in a number that is not 0; 0 when it has halted. */

@@ -59,6 +59,11 @@ static const struct lint_rule rules[] = {
 		 "an interrupt uses a vector that belongs to the processor's exceptions",
 		 "device interrupts have vectors from 20h on; the 8259A is told by ICW2",
 		 SDM "section 6.2"},
+	[RULE_ALL_MASKED] =
+		{"all-masked", "the processor waits for an interrupt, and every line is masked",
+		 "the 8259A pair is initialized, and the mask bit of each interrupt that is "
+		 "wanted cleared (or the IOAPIC's), before the processor halts",
+		 PIC "\"Operation Control Word 1\""},
 	[RULE_TICK_LOST] =
 		{"tick-lost", "ticks of the 8254 were lost, as the last one still waited",
 		 "interrupts are on again, and a tick's handler has ended, before the next tick",

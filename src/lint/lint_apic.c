@@ -136,6 +136,35 @@ static void halted(struct lint *lint, uint32_t vectors)
 		  service, waits);
 }
 
+static bool has_pic(const struct lint *lint)
+{
+	for (unsigned int i = 0; i < lint->header->device_count && i < TRACE_DEVICES_MAX; i++)
+		if (!strcmp(lint->header->devices[i].model, "pic8259a"))
+			return true;
+	return false;
+}
+
+/* One processor, and nobody who could wake it: the chips are known if they are the machine's own.
+ */
+static void deaf(struct lint *lint, bool timer)
+{
+	bool initialized;
+	int asks;
+
+	if (timer || lint->apic.messages || vcpus(lint) != 1 || !has_pic(lint) ||
+	    !pic_is_shut(lint))
+		return;
+	for (unsigned int pin = 0; pin < APIC_PINS; pin++)
+		if (!(lint->apic.entries[pin] & ENTRY_MASKED))
+			return;
+	asks = pic_asks(lint, &initialized);
+	if (asks < 0)
+		return;
+	lint_find(lint, RULE_ALL_MASKED, 0, 0, "the processor halts, interrupt %d asks, and %s",
+		  asks,
+		  initialized ? "every line is masked" : "the 8259A pair was never initialized");
+}
+
 static void access(struct lint *lint, const struct trace_event *e)
 {
 	if (e->kind != TRACE_WRITE || !(e->sub & TRACE_MEMORY))
@@ -166,8 +195,13 @@ void apic_event(struct lint *lint, const struct trace_event *e)
 		break;
 	case TRACE_HALTED:
 		look(lint);
-		if (e->sub)
-			halted(lint, e->a);
+		if (!e->sub)
+			break;
+		halted(lint, e->a);
+		deaf(lint, e->b);
+		break;
+	case TRACE_BIND:
+		lint->apic.messages = true;
 		break;
 	default:
 		break;

@@ -524,6 +524,29 @@ void pic_event(struct lint *lint, const struct trace_event *e)
 	}
 }
 
+bool pic_is_shut(const struct lint *lint)
+{
+	const struct lint_pic *p = &lint->pic;
+
+	for (unsigned int c = MASTER; c < PAIR; c++)
+		if (p->chip[c].blind)
+			return false;
+	return p->chip[MASTER].stage != STAGE_READY ||
+	       (p->chip[MASTER].mask | bit(CASCADE)) == UINT8_MAX;
+}
+
+int pic_asks(const struct lint *lint, bool *initialized)
+{
+	const struct lint_pic *p = &lint->pic;
+
+	*initialized = p->chip[MASTER].stage > STAGE_OFF;
+	for (unsigned int i = 0; i < PAIR * PIC_INPUTS; i++)
+		if ((p->chip[i / PIC_INPUTS].edges | p->chip[i / PIC_INPUTS].wires) &
+		    bit(i % PIC_INPUTS))
+			return (int)i;
+	return -1;
+}
+
 void pic_finish(struct lint *lint)
 {
 	judge(lint, held_up_to_the_end, ", and others waited for it to the end");

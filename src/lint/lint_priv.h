@@ -21,6 +21,7 @@ enum lint_rule_id {
 	RULE_EOI_APIC,
 	RULE_NO_HANDLER,
 	RULE_EXCEPTION_VECTOR,
+	RULE_ALL_MASKED,
 	RULE_TICK_LOST,
 	RULE_RING_FIRST,
 	RULE_RING_CHANGED,
@@ -75,6 +76,7 @@ struct lint_apic {
 	/* Vectors that were sent and whose gates nobody has looked at. */
 	uint64_t sent[4];
 	unsigned int patience; /* how often they are still looked for */
+	bool messages;         /* of devices may come */
 };
 
 /* Virtio: lint_virtio.c. */
@@ -145,6 +147,10 @@ const char *lint_symbol(const struct lint *lint, uint64_t address, char *text, s
 void pic_start(struct lint *lint);
 void pic_event(struct lint *lint, const struct trace_event *e);
 void pic_finish(struct lint *lint);
+/* Whether the pair lets nothing through. False: nobody knows. */
+bool pic_is_shut(const struct lint *lint);
+/* A device that asks in vain, -1: none; and whether the pair was ever initialized. */
+int pic_asks(const struct lint *lint, bool *initialized);
 
 void apic_start(struct lint *lint);
 void apic_event(struct lint *lint, const struct trace_event *e);

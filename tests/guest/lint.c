@@ -179,6 +179,14 @@ static void exception_vector(void)
 	wait_for_interrupt();
 }
 
+/* Waits for a tick until the machine is ended. */
+static void all_masked(void)
+{
+	start_ticks(TICK_COUNT, take);
+	pic_mask();
+	wait_for_interrupt();
+}
+
 /* Interrupts are off for some 200 periods of 0.5 ms, or 20 on a fast host. */
 static void tick_lost(void)
 {
@@ -385,6 +393,7 @@ static const struct {
 	{"eoi-apic", eoi_apic},
 	{"no-handler", no_handler},
 	{"exception-vector", exception_vector},
+	{"all-masked", all_masked},
 	{"tick-lost", tick_lost},
 	{"ring-first", ring_first},
 	{"ring-changed", ring_changed},

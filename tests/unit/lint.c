@@ -629,6 +629,40 @@ static void test_local_apic(void **state)
 	assert_non_null(strstr(must_find(f, "eoi-apic")->what, "30h"));
 }
 
+static void test_all_masked(void **state)
+{
+	struct fixture *f = *state;
+
+	halt(f, true, 0);
+	tick(f);
+	halt(f, true, 0); /* the chips may be KVM's */
+	strcpy(f->header.devices[CHIP].model, "pic8259a");
+	halt(f, false, 0);
+	init(f, 0xfe);
+	tick(f);
+	halt(f, true, 0); /* one is open */
+	out(f, 0x21, 0xff);
+	redirect(f, 5, 0x30);
+	halt(f, true, 0); /* of the IOAPIC */
+	redirect(f, 5, 0x10030);
+	happen(f, (struct trace_event){.kind = TRACE_HALTED, .sub = 1, .b = 1}); /* the timer */
+	must_find_nothing(f);
+	halt(f, true, 0);
+	assert_non_null(strstr(must_find(f, "all-masked")->what, "every line is masked"));
+}
+
+static void test_never_initialized(void **state)
+{
+	struct fixture *f = *state;
+
+	strcpy(f->header.devices[CHIP].model, "pic8259a");
+	halt(f, true, 0); /* nobody asks: it is the end, maybe */
+	must_find_nothing(f);
+	tick(f);
+	halt(f, true, 0);
+	assert_non_null(strstr(must_find(f, "all-masked")->what, "never initialized"));
+}
+
 /* Virtio */
 
 /* The driver's steps to its status, each looked at. */
@@ -932,6 +966,8 @@ int main(void)
 		RULE_TEST(test_message_without_gate),
 		RULE_TEST(test_message_to_another),
 		RULE_TEST(test_local_apic),
+		RULE_TEST(test_all_masked),
+		RULE_TEST(test_never_initialized),
 		RULE_TEST(test_virtio_order),
 		RULE_TEST(test_virtio_not_looked),
 		RULE_TEST(test_virtio_features),
