@@ -94,7 +94,8 @@ enum trace_kind {
 	/* What lint.h wants to know besides. */
 	TRACE_HALTED, /* a vCPU was asked, and found halted; sub: 1 if interrupts are on; a: of its
 			 local APIC, the highest vector in service in 15:8, the highest that waits
-			 in 7:0, 0 for none; b: 1 if its timer may bring one */
+			 in 7:0, 0 for none; b: 1 if its timer may bring one; c: 1 if one that the
+			 8259A pair gave away may not have arrived */
 	TRACE_HEAD,   /* the first descriptor of a chain; device; sub: queue; size: 1 when the chain
 			 is done, 0 when it is taken; a: length; b: address; c: number in 31:16,
 			 flags */
