@@ -12,14 +12,18 @@
 #include <stdbool.h>
 
 struct err;
+struct explanation;
+struct symbols;
 struct trace_reader;
 struct trace_record;
 
 struct view_options {
 	const char *title; /* what the picture is called; any bytes */
 	/* NULL: all. Events that are not wanted are left out, but count where others are timed. */
-	bool (*wanted)(const void *arg, const struct trace_record *record);
+	bool (*wanted)(const void *arg, const struct trace_record *record,
+		       const struct explanation *meaning);
 	const void *arg;
+	struct symbols *symbols; /* NULL: none */
 };
 
 /* One self-contained HTML page. The newest VIEW_PAGE_EVENTS are in it; it says how many are not. */

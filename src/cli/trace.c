@@ -14,6 +14,7 @@
 #include "skep/err.h"
 #include "skep/symbols.h"
 #include "skep/trace.h"
+#include "skep/view.h"
 #include "trace_cli.h"
 
 #define NAMES_MAX 16
@@ -29,7 +30,7 @@ struct trace_args {
 	int vcpu, irq; /* -1: any */
 	uint64_t from, to;
 	bool count, lint, rules;
-	const char *symbols;
+	const char *symbols, *page, *perfetto;
 };
 
 static int take_name(struct names *names, const struct flag *flag, const char *value,
@@ -98,6 +99,15 @@ static int apply_symbols(void *ctx, const struct flag *flag, const char *value, 
 	return 0;
 }
 
+static int apply_picture(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct trace_args *args = ctx;
+
+	(void)err;
+	*(!strcmp(flag->name, "page") ? &args->page : &args->perfetto) = value;
+	return 0;
+}
+
 static int apply_mode(void *ctx, const struct flag *flag, const char *value, struct err *err)
 {
 	struct trace_args *args = ctx;
@@ -125,6 +135,9 @@ const struct flag trace_flags[] = {
 	{0, "to", "TIME", "only events up to this time", apply_time, NULL},
 	{0, "symbols", "ELF", "name the guest's addresses by the symbols of this file",
 	 apply_symbols, NULL},
+	{0, "page", "FILE", "draw it into this file, a page for a browser", apply_picture, NULL},
+	{0, "perfetto", "FILE", "write it into this file, for ui.perfetto.dev", apply_picture,
+	 NULL},
 	{0, "lint", NULL, "tell what the guest got wrong with its devices", apply_mode, NULL},
 	{0, "rules", NULL, "print the rules by which it does", apply_mode, NULL},
 	{0, NULL, NULL, NULL, NULL, NULL},
@@ -266,6 +279,43 @@ static int walk(struct walk *w, const struct trace_args *args, struct trace_read
 	return ret;
 }
 
+/* Pictures */
+
+struct pictured {
+	const struct trace_args *args;
+	const struct trace_view *view;
+};
+
+static bool picture_wanted(const void *arg, const struct trace_record *record,
+			   const struct explanation *meaning)
+{
+	const struct pictured *p = arg;
+	const struct trace_line line = {.record = record, .meaning = *meaning};
+
+	return wanted(p->args, p->view, &line);
+}
+
+static bool everything(const struct trace_args *args)
+{
+	return !args->devices.count && !args->threads.count && !args->kinds.count &&
+	       args->vcpu < 0 && args->irq < 0 && !args->from && args->to == UINT64_MAX;
+}
+
+static int draw(const struct trace_view *view, const struct trace_args *args,
+		struct trace_reader *reader, const char *title, struct err *err)
+{
+	const struct pictured pictured = {.args = args, .view = view};
+	const struct view_options options = {
+		.title = title,
+		.wanted = everything(args) ? NULL : picture_wanted,
+		.arg = &pictured,
+		.symbols = view->symbols,
+	};
+	int ret = args->page ? view_page(reader, &options, args->page, err) : 0;
+
+	return ret || !args->perfetto ? ret : view_perfetto(reader, &options, args->perfetto, err);
+}
+
 static void tell_lost(const struct trace_reader *reader)
 {
 	const uint64_t lost = trace_reader_lost(reader);
@@ -277,7 +327,8 @@ static void tell_lost(const struct trace_reader *reader)
 			(unsigned long long)lost);
 }
 
-static int show(const struct trace_args *args, struct trace_reader *reader, struct err *err)
+static int show(const struct trace_args *args, struct trace_reader *reader, const char *path,
+		struct err *err)
 {
 	struct walk w = {.view.header = trace_reader_header(reader)};
 	int ret = check_devices(args, w.view.header, err);
@@ -290,7 +341,9 @@ static int show(const struct trace_args *args, struct trace_reader *reader, stru
 		ret = symbols_prepare(w.view.symbols, err);
 	if (!ret)
 		tell_lost(reader);
-	if (!ret)
+	if (!ret && (args->page || args->perfetto))
+		ret = draw(&w.view, args, reader, path, err);
+	else if (!ret)
 		ret = walk(&w, args, reader, err);
 	symbols_close(w.view.symbols);
 	return ret;
@@ -311,7 +364,8 @@ static int show_file(const struct trace_args *args, int count, char **paths, str
 	ret = trace_open(&reader, paths[0], err);
 	if (ret)
 		return ret;
-	ret = args->lint ? lint_trace(reader, args->symbols, err) : show(args, reader, err);
+	ret = args->lint ? lint_trace(reader, args->symbols, err)
+			 : show(args, reader, paths[0], err);
 	trace_close(reader);
 	return ret;
 }

@@ -98,11 +98,6 @@ static void close_span(struct page *p, const struct story_event *e)
 			p->late, json_pack("[I,I]", (json_int_t)(number - 1), (json_int_t)e->took));
 }
 
-static bool wanted(const struct page *p)
-{
-	return !p->options->wanted || p->options->wanted(p->options->arg, story_record(p->story));
-}
-
 /* How many events there would be. */
 static int count(struct page *p, uint64_t *n, struct err *err)
 {
@@ -110,12 +105,12 @@ static int count(struct page *p, uint64_t *n, struct err *err)
 	int step;
 
 	*n = 0;
-	p->story = story_new(p->reader);
+	p->story = story_new(p->reader, p->options->symbols);
 	if (!e || !p->story) {
 		step = err_sys(err, ENOMEM, "a page");
 	} else {
 		while ((step = story_next(p->story, e, err)) > STORY_OVER)
-			if (step == STORY_EVENT && wanted(p))
+			if (step == STORY_EVENT && story_wanted(p->story, p->options))
 				++*n;
 	}
 	story_free(p->story);
@@ -126,9 +121,9 @@ static int count(struct page *p, uint64_t *n, struct err *err)
 
 static int write_event(struct page *p, const struct story_event *e, uint64_t *skip)
 {
-	if (wanted(p) && !*skip)
+	if (story_wanted(p->story, p->options) && !*skip)
 		return add(p, e);
-	if (wanted(p))
+	if (story_wanted(p->story, p->options))
 		--*skip;
 	if (story_kind(p->story, e->kind)->span)
 		p->open[e->thread] = 0;
@@ -330,7 +325,7 @@ static int prepare(struct page *p, FILE *out, struct err *err)
 	}
 	if (ret)
 		return ret;
-	p->story = story_new(p->reader);
+	p->story = story_new(p->reader, p->options->symbols);
 	p->strings = strings_new();
 	p->late = json_array();
 	return p->story && p->strings && p->late ? 0 : err_sys(err, ENOMEM, "a page");

@@ -45,10 +45,13 @@ async function unpack(element) {
 
 const wide = new Map(); /* "column index": the few values that a double cannot hold */
 
-/* Numbers of seven bits a byte, the least first (LEB128), as page.c's put_number() has them. */
-function readColumn(bytes, at, count, out, first, delta, name) {
+/*
+ * Numbers of seven bits a byte, the least first (LEB128), as columns.c's put_number() has them. They
+ * go through an array of doubles: one loop for arrays of every type would be slow for all of them.
+ */
+function readColumn(bytes, at, count, doubles, delta, remember) {
 	let sum = 0;
-	for (let i = first; i < first + count; i++) {
+	for (let i = 0; i < count; i++) {
 		const start = at;
 		let b = bytes[at++], v = b & 127;
 		for (let scale = 128; b > 127; scale *= 128) {
@@ -59,9 +62,9 @@ function readColumn(bytes, at, count, out, first, delta, name) {
 			let exact = 0n;
 			for (let j = at - 1; j >= start; j--)
 				exact = exact << 7n | BigInt(bytes[j] & 127);
-			wide.set(name + " " + i, exact);
+			remember(i, exact);
 		}
-		out[i] = delta ? sum += v : v;
+		doubles[i] = delta ? sum += v : v;
 	}
 	return at;
 }
@@ -69,11 +72,15 @@ function readColumn(bytes, at, count, out, first, delta, name) {
 function readBlock(bytes, E) {
 	const words = new DataView(bytes.buffer, bytes.byteOffset);
 	const first = words.getUint32(0, true), count = words.getUint32(4, true);
+	const doubles = new Float64Array(count);
 	/* The first event's time is whole, those behind it are differences. */
 	let at = 8;
 	for (const name of ["at", "kind", "thread", "device", "line", "text", "address", "value",
-		"took", "rip"])
-		at = readColumn(bytes, at, count, E[name], first, name === "at", name);
+		"took", "rip"]) {
+		at = readColumn(bytes, at, count, doubles, name === "at",
+			(i, exact) => wide.set(name + " " + (first + i), exact));
+		E[name].set(doubles, first);
+	}
 }
 
 function makeColumns(n) {
@@ -246,34 +253,33 @@ function match() {
 			state.matched[j++] = i;
 }
 
+/* Deals the events out by @column: to each of its rows the points and the spans. */
+function deal(column) {
+	const spans = Uint8Array.from(head.kinds, (k) => k.span ? 1 : 0);
+	const matched = state.matched, keys = E[column], kind = E.kind;
+	const most = rows.reduce((m, r) => r.column === column ? Math.max(m, r.key) : m, 0);
+	const ends = new Uint32Array(2 * most + 3);
+	for (let i = 0; i < matched.length; i++)
+		ends[2 * keys[matched[i]] + spans[kind[matched[i]]] + 1]++;
+	for (let i = 1; i < ends.length; i++)
+		ends[i] += ends[i - 1];
+	const next = ends.slice(), dealt = new Uint32Array(matched.length);
+	for (let i = 0; i < matched.length; i++)
+		dealt[next[2 * keys[matched[i]] + spans[kind[matched[i]]]]++] = matched[i];
+	for (const r of rows) {
+		if (r.column !== column)
+			continue;
+		const k = 2 * r.key;
+		r.points = new Lane(dealt.subarray(ends[k], ends[k + 1]), false);
+		r.spans = new Lane(dealt.subarray(ends[k + 1], ends[k + 2]), true);
+		r.count = ends[k + 2] - ends[k];
+	}
+}
+
 function fillRows() {
-	const spans = head.kinds.map((k) => k.span);
-	const lists = {thread: [], line: [], device: []};
-	for (const r of rows) {
-		r.counts = [0, 0];
-		lists[r.column][r.key] = r;
-	}
-	const each = (f) => {
-		for (const i of state.matched) {
-			const part = spans[E.kind[i]] ? 1 : 0;
-			f(lists.thread[E.thread[i]], part, i);
-			if (E.line[i])
-				f(lists.line[E.line[i]], part, i);
-			if (E.device[i])
-				f(lists.device[E.device[i]], part, i);
-		}
-	};
-	each((r, part) => { r.counts[part]++; });
-	for (const r of rows) {
-		r.index = r.counts.map((n) => new Uint32Array(n));
-		r.counts = [0, 0];
-	}
-	each((r, part, i) => { r.index[part][r.counts[part]++] = i; });
-	for (const r of rows) {
-		r.points = new Lane(r.index[0], false);
-		r.spans = new Lane(r.index[1], true);
-	}
-	shown = state.only >= 0 ? rows.filter((r) => r.counts[0] + r.counts[1]) : rows;
+	for (const column of ["thread", "line", "device"])
+		deal(column);
+	shown = state.only >= 0 ? rows.filter((r) => r.count) : rows;
 	state.row = Math.min(state.row, Math.max(shown.length - 1, 0));
 }
 
@@ -392,48 +398,95 @@ function drawEach(lane, i, end, y, h) {
 	}
 }
 
-/* Where the events of each pixel begin in the lane. Pixels stay put in time when the view moves. */
-function cut(lane, i, step, start) {
-	const cuts = new Uint32Array(width + 3);
-	for (let x = 0; x < cuts.length; x++)
+/* Columns of pixels, put together here and drawn at once. */
+class Strip {
+	constructor() {
+		this.canvas = document.createElement("canvas");
+		this.context = this.canvas.getContext("2d");
+	}
+
+	begin(w, h) {
+		if (this.canvas.width !== w || this.canvas.height !== h || !this.pixels) {
+			this.canvas.width = w;
+			this.canvas.height = h;
+			this.image = this.context.createImageData(w, h);
+			this.pixels = new Uint32Array(this.image.data.buffer);
+		}
+		this.pixels.fill(0);
+	}
+
+	/* Column @x, from row @top to in front of @bottom. */
+	put(x, top, bottom, colour) {
+		const w = this.canvas.width;
+		for (let i = top * w + x; i < bottom * w; i += w)
+			this.pixels[i] = colour;
+	}
+
+	/* Column @x from the bottom up to @full rows, shared by @shares, which add up to @all. */
+	stack(x, full, shares, all) {
+		const h = this.canvas.height;
+		let sum = 0, bottom = h;
+		for (let k = 0; k < shares.length; k++) {
+			if (!shares[k])
+				continue;
+			sum += shares[k];
+			const top = h - Math.round(full * sum / all);
+			this.put(x, top, bottom, pixelColours[k]);
+			bottom = top;
+		}
+	}
+
+	finish() {
+		this.context.putImageData(this.image, 0, 0);
+		return this.canvas;
+	}
+}
+const strip = new Strip();
+let pixelColours = new Uint32Array(0);
+
+/* #rrggbb as a pixel has it in memory: red first. */
+const pixelOf = (colour) => {
+	const v = parseInt(colour.slice(1), 16);
+	return (0xff000000 | (v & 255) << 16 | v & 0xff00 | v >> 16) >>> 0;
+};
+
+/* Where the events of each pixel begin in the lane. */
+function cut(lane, start, step, count) {
+	const cuts = new Uint32Array(count + 1);
+	let i = lane.find(start);
+	for (let x = 0; x <= count; x++)
 		cuts[x] = i = lane.find(start + x * step, i);
 	return cuts;
 }
 
-function drawMany(lane, i, y, h) {
-	const step = (view.to - view.from) / width, start = Math.floor(view.from / step) * step;
-	const shift = xOf(start), cuts = cut(lane, lane.find(start), step, start);
-	const sums = new Float64Array(head.kinds.length);
+function drawMany(lane, y, h) {
+	const ratio = timeline.width / width, w = timeline.width + 1;
+	const step = (view.to - view.from) / timeline.width;
+	/* Pixels stay put in time when the view moves, or the picture would shimmer. */
+	const start = Math.floor(view.from / step) * step, cuts = cut(lane, start, step, w);
+	const sums = new Float64Array(head.kinds.length), high = Math.round(h * ratio);
 	let most = 1;
-	for (let x = 0; x + 1 < cuts.length; x++)
+	for (let x = 0; x < w; x++)
 		most = Math.max(most, cuts[x + 1] - cuts[x]);
-	for (let x = 0; x + 1 < cuts.length; x++) {
+	strip.begin(w, high);
+	for (let x = 0; x < w; x++) {
 		const count = cuts[x + 1] - cuts[x];
 		if (!count) {
 			/* It may lie within a span that began further left. */
 			const e = cuts[x] ? lane.index[cuts[x] - 1] : -1;
-			if (e >= 0 && lane.byTime && E.at[e] + E.took[e] > start + x * step) {
-				ink.fillStyle = colourOf(E.kind[e]);
-				ink.fillRect(x + shift, y, 1, h);
-			}
+			if (e >= 0 && lane.byTime && E.at[e] + E.took[e] > start + x * step)
+				strip.put(x, 0, high, pixelColours[E.kind[e]]);
 			continue;
 		}
 		lane.weigh(cuts[x], cuts[x + 1], sums);
 		let all = 0;
 		for (const s of sums)
 			all += s;
-		const full = Math.max(2, h * (lane.byTime ? Math.min(1, all / step) :
-			0.2 + 0.8 * Math.log1p(count) / Math.log1p(most)));
-		let bottom = y + h;
-		for (let k = 0; k < sums.length; k++) {
-			const part = all ? full * sums[k] / all : 0;
-			if (part < 0.4)
-				continue;
-			ink.fillStyle = colourOf(k);
-			ink.fillRect(x + shift, bottom - part, 1.02, part);
-			bottom -= part;
-		}
+		const share = lane.byTime ? Math.min(1, all / step) :
+			0.2 + 0.8 * Math.log1p(count) / Math.log1p(most);
+		strip.stack(x, Math.max(2 * ratio, high * share), sums, all || 1);
 	}
+	ink.drawImage(strip.finish(), xOf(start), y, w / ratio, h);
 }
 
 function drawLane(lane, y, h) {
@@ -443,7 +496,7 @@ function drawLane(lane, y, h) {
 	if (end - i <= INDIVIDUALLY && (end - i) * 2 <= width)
 		drawEach(lane, Math.max(i - 1, 0), end, y, h);
 	else
-		drawMany(lane, i, y, h);
+		drawMany(lane, y, h);
 }
 
 function drawRow(r, y) {
@@ -487,7 +540,6 @@ function drawSelection() {
 
 function draw() {
 	queued = false;
-	const began = performance.now();
 	[width, height] = fit(timeline, ink);
 	if (width < 2)
 		return;
@@ -511,36 +563,25 @@ function draw() {
 	drawOverview();
 	placeLabels();
 	$("span").textContent = duration(view.to - view.from);
-	page.frame = performance.now() - began;
-	page.frames++;
 }
 
 function drawOverviewPicture(w, h) {
-	const picture = document.createElement("canvas");
-	const ratio = window.devicePixelRatio || 1;
-	picture.width = Math.max(1, Math.round(w * ratio));
-	picture.height = Math.max(1, Math.round(h * ratio));
-	const context = picture.getContext("2d");
-	context.scale(ratio, ratio);
-	const counts = new Float64Array(Math.ceil(w) * head.kinds.length), all = new Float64Array(w);
-	for (const i of state.matched) {
-		const x = Math.min(w - 1, Math.floor((E.at[i] - view.least) /
-			(view.most - view.least) * w));
-		counts[x * head.kinds.length + E.kind[i]]++;
+	const kinds = head.kinds.length, picture = new Strip();
+	const counts = new Float64Array(w * kinds), all = new Float64Array(w);
+	const scale = w / (view.most - view.least);
+	for (let i = 0; i < state.matched.length; i++) {
+		const e = state.matched[i];
+		const x = Math.min(w - 1, Math.floor((E.at[e] - view.least) * scale));
+		counts[x * kinds + E.kind[e]]++;
 		all[x]++;
 	}
 	const most = Math.log1p(all.reduce((a, b) => Math.max(a, b), 0));
-	for (let x = 0; x < w; x++) {
-		let bottom = h - 2;
-		const full = all[x] ? (h - 6) * Math.log1p(all[x]) / most : 0;
-		for (let k = 0; k < head.kinds.length; k++) {
-			const part = full * counts[x * head.kinds.length + k] / (all[x] || 1);
-			context.fillStyle = colourOf(k);
-			context.fillRect(x, bottom - part, 1.02, part);
-			bottom -= part;
-		}
-	}
-	return picture;
+	picture.begin(w, h);
+	for (let x = 0; x < w; x++)
+		if (all[x])
+			picture.stack(x, (h - 4) * Math.log1p(all[x]) / most,
+				counts.subarray(x * kinds, (x + 1) * kinds), all[x]);
+	return picture.finish();
 }
 
 function drawOverview() {
@@ -548,7 +589,7 @@ function drawOverview() {
 	if (!w || !h)
 		return;
 	if (!overviewPicture || overviewPicture.forWidth !== w) {
-		overviewPicture = drawOverviewPicture(w, h);
+		overviewPicture = drawOverviewPicture(overview.width, overview.height);
 		overviewPicture.forWidth = w;
 	}
 	const at = (t) => (t - view.least) / (view.most - view.least) * w;
@@ -581,7 +622,7 @@ function makeLabels() {
 	shown.forEach((r, n) => {
 		const li = make("li");
 		li.append(make("strong", "", r.title),
-			make("small", "", r.sub + " · " + counted(r.counts[0] + r.counts[1])));
+			make("small", "", r.sub + " · " + counted(r.count)));
 		li.title = r.title + " (" + r.sub + "): a double click shows this row only";
 		li.style.height = ROW + "px";
 		li.addEventListener("click", () => { state.row = n; timeline.focus(); redraw(); });
@@ -633,12 +674,13 @@ function reveal(row) {
 		view.scroll = y + ROW - room;
 }
 
-let late = 0;
+let late = 0, resting = true;
 function changed() {
 	redraw();
 	/* What takes a pass over all that is visible waits until the view rests. */
 	clearTimeout(late);
 	late = setTimeout(figures, 90);
+	resting = false;
 }
 
 function select(from, to) {
@@ -747,27 +789,23 @@ function tip(x, y, found) {
 /* A histogram of 32 parts to each power of two, so percentiles are good to 3 %. */
 class Times {
 	constructor() {
-		this.parts = new Map();
+		this.parts = new Uint32Array(54 * 32);
 		this.count = 0;
-		this.sum = 0;
 		this.most = 0;
 	}
 
 	add(ns) {
-		const part = ns < 1 ? 0 : Math.floor(Math.log2(ns) * 32);
-		this.parts.set(part, (this.parts.get(part) || 0) + 1);
+		this.parts[ns < 1 ? 0 : Math.floor(Math.log2(ns) * 32)]++;
 		this.count++;
-		this.sum += ns;
 		this.most = Math.max(this.most, ns);
 	}
 
 	percentile(p) {
-		const parts = [...this.parts].sort((a, b) => a[0] - b[0]);
+		let left = this.count * p;
 		if (p === 1)
 			return this.most;
-		let left = this.count * p;
-		for (const [part, n] of parts) {
-			left -= n;
+		for (let part = 0; part < this.parts.length; part++) {
+			left -= this.parts[part];
 			if (left <= 0)
 				return Math.min(2 ** ((part + 1) / 32), this.most);
 		}
@@ -795,43 +833,52 @@ function findMatched(t) {
 }
 
 function gather(from, to) {
+	const kinds = head.kinds.length, roles = head.kinds.map((k) => k.role);
 	const sums = {
-		kinds: head.kinds.map(() => ({count: 0, took: 0, most: 0})),
-		devices: new Float64Array(head.devices.length + 1),
-		lines: new Map(), chains: new Map(), octaves: head.kinds.map(() => new Float64Array(40)), count: 0,
+		counts: new Float64Array(kinds), took: new Float64Array(kinds),
+		longest: new Float64Array(kinds), octaves: head.kinds.map(() => new Float64Array(40)),
+		devices: new Float64Array(head.devices.length + 1), lines: new Map(),
+		chains: new Map(), count: 0,
 	};
-	const roles = head.kinds.map((k) => k.role);
-	for (let j = findMatched(from); j < state.matched.length; j++) {
-		const e = state.matched[j], kind = E.kind[e], took = E.took[e];
+	const first = findMatched(from);
+	let j = first;
+	for (; j < state.matched.length; j++) {
+		const e = state.matched[j], kind = E.kind[e], took = E.took[e], role = roles[kind];
 		if (E.at[e] > to)
 			break;
-		const k = sums.kinds[kind];
-		k.count++;
-		k.took += took;
-		if (took > k.most)
-			k.most = took;
-		sums.count++;
+		sums.counts[kind]++;
+		sums.took[kind] += took;
+		if (took > sums.longest[kind])
+			sums.longest[kind] = took;
 		sums.devices[E.device[e]]++;
-		if (roles[kind] === "exit")
+		if (role === "exit")
 			sums.octaves[kind][took < 1 ? 0 : Math.min(39, Math.floor(Math.log2(took)))]++;
-		if (roles[kind] === "chain" && took) {
-			if (!sums.chains.has(E.device[e]))
-				sums.chains.set(E.device[e], new Times());
-			sums.chains.get(E.device[e]).add(took);
-		}
-		if (E.line[e] && roles[kind]) {
-			let line = sums.lines.get(E.line[e]);
-			if (!line) {
-				line = {raised: 0, taken: new Times(), ended: new Times()};
-				sums.lines.set(E.line[e], line);
-			}
-			if (roles[kind] === "raised")
-				line.raised++;
-			else if ((roles[kind] === "taken" || roles[kind] === "ended") && took)
-				line[roles[kind]].add(took);
-		}
+		else if (role)
+			gatherTimes(sums, e, role, took);
 	}
+	sums.count = j - first;
 	return sums;
+}
+
+function gatherTimes(sums, e, role, took) {
+	if (role === "chain") {
+		if (!sums.chains.has(E.device[e]))
+			sums.chains.set(E.device[e], new Times());
+		if (took)
+			sums.chains.get(E.device[e]).add(took);
+		return;
+	}
+	let line = sums.lines.get(E.line[e]);
+	if (!E.line[e])
+		return;
+	if (!line) {
+		line = {raised: 0, taken: new Times(), ended: new Times()};
+		sums.lines.set(E.line[e], line);
+	}
+	if (role === "raised")
+		line.raised++;
+	else if (took)
+		line[role].add(took);
 }
 
 function table(names, lines) {
@@ -867,12 +914,13 @@ function fill(id, ...content) {
 }
 
 function showStats(sums, from, to) {
-	const most = Math.max(1, ...sums.kinds.map((k) => k.count));
-	const lines = sums.kinds.map((k, i) => ({k, i})).filter(({k}) => k.count)
-		.sort((a, b) => b.k.count - a.k.count).map(({k, i}) => ({cells: [
-			[dot(i), head.kinds[i].name], counted(k.count),
-			bar(k.count / most, colourOf(i)),
-			k.took ? duration(k.took / k.count) : "", k.took ? duration(k.most) : ""],
+	const most = Math.max(1, ...sums.counts), mean = (i) => sums.took[i] / sums.counts[i];
+	const lines = head.kinds.map((_, i) => i).filter((i) => sums.counts[i])
+		.sort((a, b) => sums.counts[b] - sums.counts[a]).map((i) => ({cells: [
+			[dot(i), head.kinds[i].name], counted(sums.counts[i]),
+			bar(sums.counts[i] / most, colourOf(i)),
+			sums.took[i] ? duration(mean(i)) : "",
+			sums.took[i] ? duration(sums.longest[i]) : ""],
 		act: () => onlyKind(i)}));
 	const devices = head.devices.map((d, i) => ({d, n: sums.devices[i + 1]}))
 		.filter(({n}) => n).sort((a, b) => b.n - a.n);
@@ -917,20 +965,21 @@ function chart(octaves, colourOf) {
 }
 
 function showExits(sums) {
-	const exits = head.kinds.map((k, i) => i).filter((i) => head.kinds[i].role === "exit" &&
-		sums.kinds[i].count);
+	const exits = head.kinds.map((_, i) => i).filter((i) => head.kinds[i].role === "exit" &&
+		sums.counts[i]);
 	if (!exits.length) {
 		fill("exits", make("p", "empty", "no exits here"));
 		return;
 	}
-	exits.sort((a, b) => sums.kinds[b].took - sums.kinds[a].took);
+	exits.sort((a, b) => sums.took[b] - sums.took[a]);
 	fill("exits", make("p", "empty", "how long skep had the vCPU, by powers of two"),
 		chart(exits.map((i) => sums.octaves[i]), (k) => colourOf(exits[k])),
-		table(["exit", "count", "in skep", "mean", "longest"], exits.map((i) => {
-			const k = sums.kinds[i];
-			return {cells: [[dot(i), head.kinds[i].name], counted(k.count), duration(k.took),
-				duration(k.took / k.count), duration(k.most)], act: () => onlyKind(i)};
-		})));
+		table(["exit", "count", "in skep", "mean", "longest"], exits.map((i) => ({
+			cells: [[dot(i), head.kinds[i].name], counted(sums.counts[i]),
+				duration(sums.took[i]), duration(sums.took[i] / sums.counts[i]),
+				duration(sums.longest[i])],
+			act: () => onlyKind(i),
+		}))));
 }
 
 const threeTimes = (t) => t.count ? [0.5, 0.99, 1].map((p) => duration(t.percentile(p))).join(" · ") :
@@ -979,7 +1028,7 @@ function figures() {
 	showIrqs(sums);
 	showQueues(sums);
 	listed();
-	page.figures++;
+	resting = true;
 }
 
 /* --- The list. --- */
@@ -1096,6 +1145,7 @@ function setTheme(name) {
 	document.documentElement.dataset.theme = name;
 	$("theme").textContent = name === "dark" ? "Light" : "Dark";
 	colours = COLOURS[name];
+	pixelColours = Uint32Array.from(head.kinds, (_, i) => pixelOf(colourOf(i)));
 	palette = {
 		back: style("--back"), line: style("--line"), text: style("--text"),
 		faint: style("--faint"), accent: style("--accent"), select: style("--select"),
@@ -1314,11 +1364,20 @@ function controls() {
 
 /* For scripts, and for whoever looks with the browser's console. */
 const page = {
-	frames: 0, figures: 0, frame: 0, opened: 0, view, state,
+	opened: 0, view, state,
 	get rows() { return shown; },
 	get events() { return E.n; },
 	get matched() { return state.matched.length; },
-	words: words, show, xOf, tOf, eventAt,
+	words, show, tOf, draw, measure: figures,
+	busy: () => queued || !resting,
+	strings: () => head.strings,
+	/* Where an event is in the window, in the row of its thread, interrupt or device. */
+	place(e, column = "thread") {
+		const box = timeline.getBoundingClientRect();
+		const n = shown.findIndex((r) => r.column === column && r.key === E[column][e]);
+		const low = shown[n] && shown[n].spans.index.length && !head.kinds[E.kind[e]].span;
+		return [box.left + xOf(E.at[e]) + 1, box.top + rowTop(n) + (low ? 31 : 12)];
+	},
 };
 
 function introduce() {

@@ -149,11 +149,6 @@ static void put_end(struct writer *w, unsigned int thread, uint64_t at)
 	w->open[thread] = false;
 }
 
-static bool wanted(const struct writer *w)
-{
-	return !w->options->wanted || w->options->wanted(w->options->arg, story_record(w->story));
-}
-
 static void put_phases(struct writer *w)
 {
 	const struct story_phase *f;
@@ -179,7 +174,7 @@ static int write_all(struct writer *w, struct err *err)
 		w->end = e.at;
 		if (step == STORY_ENTERED)
 			put_end(w, e.thread, e.at);
-		else if (wanted(w))
+		else if (story_wanted(w->story, w->options))
 			put_event(w, &e);
 	}
 	for (unsigned int i = 0; i < w->header->thread_count; i++)
@@ -208,7 +203,7 @@ int view_perfetto(struct trace_reader *reader, const struct view_options *option
 		free(w);
 		return -EIO;
 	}
-	w->story = story_new(reader);
+	w->story = story_new(reader, options->symbols);
 	ret = w->story ? write_all(w, err) : err_sys(err, ENOMEM, "a picture for Perfetto");
 	ret = out_close(w->out, path, ret, err);
 	story_free(w->story);

@@ -9,6 +9,7 @@
 #include "skep/err.h"
 #include "skep/explain.h"
 #include "skep/kvm.h"
+#include "skep/symbols.h"
 
 #include "story.h"
 
@@ -47,6 +48,7 @@ struct story {
 	struct trace_reader *reader;
 	const struct trace_header *header;
 	struct trace_record record;
+	struct symbols *symbols;
 	struct explainer *explainer;
 	struct explanation explanation; /* of the record, if it is explained */
 	bool explained;
@@ -485,6 +487,7 @@ static int tell(struct story *s, struct story_event *to)
 {
 	const struct trace_event *e = &s->record.event;
 	const unsigned int thread = s->record.thread;
+	char symbol[SYMBOLS_TEXT];
 
 	*to = (struct story_event){
 		.at = e->time - s->header->start,
@@ -502,6 +505,8 @@ static int tell(struct story *s, struct story_event *to)
 		return STORY_ENTERED;
 	case TRACE_EXIT:
 		tell_exit(s, e, to);
+		if (e->c && symbols_name(s->symbols, e->c, symbol, sizeof(symbol)))
+			say_more(to, " at %s", symbol);
 		break;
 	case TRACE_READ:
 	case TRACE_WRITE:
@@ -534,9 +539,9 @@ int story_next(struct story *s, struct story_event *event, struct err *err)
 	return step;
 }
 
-const struct trace_record *story_record(const struct story *s)
+bool story_wanted(const struct story *s, const struct view_options *options)
 {
-	return &s->record;
+	return !options->wanted || options->wanted(options->arg, &s->record, &s->explanation);
 }
 
 const struct story_kind *story_kind(const struct story *s, unsigned int n)
@@ -554,13 +559,14 @@ const struct story_phase *story_phase(const struct story *s, unsigned int n)
 	return n < s->phase_count ? &s->phases[n] : NULL;
 }
 
-struct story *story_new(struct trace_reader *reader)
+struct story *story_new(struct trace_reader *reader, struct symbols *symbols)
 {
 	struct story *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return NULL;
 	s->reader = reader;
+	s->symbols = symbols;
 	s->header = trace_reader_header(reader);
 	if (explainer_create(&s->explainer, s->header, NULL)) {
 		free(s);

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "skep/trace.h"
+#include "skep/view.h"
 
 #define STORY_WORDS      224
 #define STORY_LINE_NAME  48
@@ -56,13 +57,14 @@ enum story_step {
 			*/
 };
 
-struct story *story_new(struct trace_reader *reader);
+/* @symbols may be NULL. */
+struct story *story_new(struct trace_reader *reader, struct symbols *symbols);
 void story_free(struct story *s);
 
 /* Goes on until there is something to tell. Returns an enum story_step, or -errno. */
 int story_next(struct story *s, struct story_event *event, struct err *err);
-/* The record that was told of last. */
-const struct trace_record *story_record(const struct story *s);
+/* Whether the record that was told of last is among those that the options ask for. */
+bool story_wanted(const struct story *s, const struct view_options *options);
 
 /* NULL past the last. Kinds, lines and phases are added as the story goes. */
 const struct story_kind *story_kind(const struct story *s, unsigned int n);

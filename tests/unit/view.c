@@ -350,7 +350,7 @@ static void exits_take_until_the_next_entry(void **state)
 	record_begin(&r);
 	record_exits(&r);
 	record_end(&r);
-	s = story_new(r.reader);
+	s = story_new(r.reader, NULL);
 	expect(s, "exit: port out", 20, 0);
 	expect(s, "register write", 22, 0);
 	expect(s, NULL, 25, 5);
@@ -381,7 +381,7 @@ static void interrupts_are_timed_from_step_to_step(void **state)
 	put(&r, 102, TRACE_SIGNAL, DISK, 0, UINT32_MAX, 0, 0);
 	put(&r, 103, TRACE_SIGNAL, DISK, 0, 1, 0, 0);
 	record_end(&r);
-	s = story_new(r.reader);
+	s = story_new(r.reader, NULL);
 	expect(s, "interrupt ended", 1, 0);
 	expect(s, "interrupt raised", 10, 0);
 	expect(s, "interrupt lowered", 11, 0);
@@ -414,7 +414,7 @@ static void chains_are_timed_by_their_queue_and_number(void **state)
 	put(&r, 40, TRACE_DONE, DISK, 0, 7, 512, 0);
 	put(&r, 50, TRACE_DONE, DISK, 0, 7, 512, 0);
 	record_end(&r);
-	s = story_new(r.reader);
+	s = story_new(r.reader, NULL);
 	expect(s, "chain taken", 10, 0);
 	expect(s, "chain taken", 11, 0);
 	expect(s, "chain done", 20, 9);
@@ -438,7 +438,7 @@ static void phases_follow_one_another(void **state)
 	for (unsigned int i = 0; i < 2 * STORY_PHASES_MAX; i++)
 		put(&r, 9 + i, TRACE_PHASE, TRACE_NO_DEVICE, TRACE_RUNNING, 0, 0, 0);
 	record_end(&r);
-	s = story_new(r.reader);
+	s = story_new(r.reader, NULL);
 	while (story_next(s, &e, &err) == STORY_EVENT)
 		;
 	assert_string_equal(story_phase(s, 0)->name, "assembly");
@@ -496,9 +496,11 @@ static void a_page_has_no_text_of_the_trace_as_it_is(void **state)
 	record_remove(&r);
 }
 
-static bool is_exit(const void *arg, const struct trace_record *record)
+static bool is_exit(const void *arg, const struct trace_record *record,
+		    const struct explanation *meaning)
 {
 	(void)arg;
+	(void)meaning;
 	return record->event.kind == TRACE_EXIT;
 }
 
