@@ -227,14 +227,17 @@ static void record_halted(struct vcpu *vcpu)
 	struct kvm_lapic_state apic = {0};
 	struct kvm_mp_state mp;
 	struct kvm_regs regs;
+	bool arrived;
 
 	if (ioctl(vcpu->fd, KVM_GET_MP_STATE, &mp) || mp.mp_state != KVM_MP_STATE_HALTED ||
 	    ioctl(vcpu->fd, KVM_GET_REGS, &regs))
 		return;
 	ioctl(vcpu->fd, KVM_GET_LAPIC, &apic);
+	/* What irqchip_offer() gave KVM has arrived when KVM would take the next. */
+	arrived = vcpu->run->ready_for_interrupt_injection;
 	trace_put(TRACE_HALTED, TRACE_NO_DEVICE, !!(regs.rflags & RFLAGS_IF), 0,
 		  highest(&apic, APIC_ISR) << 8 | highest(&apic, APIC_IRR), timer_is_open(&apic),
-		  0);
+		  vcpu->kvm->split && vcpu->id == 0 && !arrived);
 }
 
 /* What the vCPU is at, in a number that is not 0; 0 when it has halted. */

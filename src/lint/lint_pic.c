@@ -516,7 +516,7 @@ void pic_event(struct lint *lint, const struct trace_event *e)
 		taken(lint, e->a, (uint8_t)e->b, e->sub);
 		break;
 	case TRACE_HALTED:
-		if (e->sub && lint_vcpu(lint) == 0)
+		if (e->sub && !e->c && lint_vcpu(lint) == 0)
 			judge(lint, always, ": the processor halts, waiting for the next");
 		break;
 	default:
