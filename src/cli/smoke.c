@@ -10,6 +10,7 @@
 #include "../smoke/exec.h"
 #include "../smoke/judge.h"
 #include "../smoke/patterns.h"
+#include "../smoke/script.h"
 #include "../smoke/watch.h"
 #include "skep/bits.h"
 #include "skep/clock.h"
@@ -65,9 +66,17 @@ static int apply_patterns(void *ctx, const struct flag *flag, const char *value,
 	(void)flag;
 	if (ret)
 		err_prefix(err, "--patterns");
-	s->patterns = value;
-	judge_set_patterns(s->judge, sets);
+	else
+		judge_set_patterns(s->judge, sets);
 	return ret;
+}
+
+static int apply_script(void *ctx, const struct flag *flag, const char *value, struct err *err)
+{
+	struct smoke *s = ctx;
+
+	(void)flag;
+	return script_read(s->judge, value, err);
 }
 
 static int apply_until_end(void *ctx, const struct flag *flag, const char *value, struct err *err)
@@ -137,6 +146,8 @@ const struct flag smoke_flags[] = {
 	{0, "patterns", "LIST",
 	 "failures to look for: linux, bsd, xen, student, lockup, warning, usual, all or none",
 	 apply_patterns, NULL},
+	{0, "script", "FILE", "all of this, and more, from a file; docs/smoke.md has its form",
+	 apply_script, NULL},
 	{0, "until-end", NULL, "when all expectations are met, wait for the guest to end well",
 	 apply_until_end, NULL},
 	{0, "exec", "COMMAND", "have a Linux guest run this in a shell, and end with its status",
@@ -210,8 +221,7 @@ static int on_ready(void *ctx, struct vm *vm, struct err *err)
 		return err_set(err, EINVAL,
 			       "%s is for a Linux kernel, and this one is booted by %s",
 			       s->exec.command ? "--exec" : "--root", vm_protocol(vm));
-	if (!s->patterns)
-		judge_set_patterns(s->judge, usual_patterns(vm));
+	judge_usual_patterns(s->judge, usual_patterns(vm));
 	vm_watch_closely(vm);
 	return watch_begin(&s->watch, vm, s->judge, s->hang * NS_PER_S, err);
 }

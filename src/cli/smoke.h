@@ -24,7 +24,6 @@ struct smoke {
 	struct machine_args machine; /* first: shared flags fill it */
 	struct judge *judge;
 	struct watch *watch;
-	const char *patterns; /* NULL: those that fit the kernel */
 	bool quiet;
 	uint64_t hang; /* seconds */
 	struct exec exec;

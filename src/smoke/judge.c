@@ -53,6 +53,7 @@ struct judge {
 	struct rule *rules;
 	unsigned int rule_count;
 	unsigned int pattern_sets;
+	bool patterns_said;
 	struct regex *patterns; /* any of them; NULL: none are wanted */
 	bool until_end;
 
@@ -260,6 +261,13 @@ int judge_rule(struct judge *j, const char *where, enum judge_rule rule, const c
 void judge_set_patterns(struct judge *j, unsigned int sets)
 {
 	j->pattern_sets = sets;
+	j->patterns_said = true;
+}
+
+void judge_usual_patterns(struct judge *j, unsigned int sets)
+{
+	if (!j->patterns_said)
+		j->pattern_sets = sets;
 }
 
 void judge_until_end(struct judge *j)
@@ -430,8 +438,8 @@ static enum regex_found search(const struct regex *re, const struct stream *s, e
 	return regex_search(re, &text, start, stop);
 }
 
-/* Meets as many expectations as the line has text for. */
-static void meet(struct judge *j, struct console *c, enum stream_end end)
+/* Meets as many expectations as the line has text for; true: of the next it is open. */
+static bool meet(struct judge *j, struct console *c, enum stream_end end)
 {
 	struct stream *s = &c->stream;
 	size_t start, stop;
@@ -443,7 +451,7 @@ static void meet(struct judge *j, struct console *c, enum stream_end end)
 		if (found == REGEX_COSTLY)
 			too_costly(j, c, e->where, e->text, s->line);
 		if (found != REGEX_YES)
-			return;
+			return found == REGEX_OPEN;
 		s->from = stop;
 		s->met = true;
 		e->done = true;
@@ -455,6 +463,7 @@ static void meet(struct judge *j, struct console *c, enum stream_end end)
 		j->step++;
 		advance(j);
 	}
+	return false;
 }
 
 /* Rule @r holds by the text from @start to @stop. */
@@ -478,8 +487,12 @@ static void break_rule(struct judge *j, const struct console *c, const struct ru
 		j->out = j->now + JUDGE_SETTLE;
 }
 
-/* The rule that holds first, if one does before @before. */
-static void look_at_rules(struct judge *j, struct console *c, enum stream_end end, size_t before)
+/*
+ * The rule that holds first, if one does before @before. While it is @open which one that will be,
+ * there is no verdict; returns whether it is.
+ */
+static bool look_at_rules(struct judge *j, struct console *c, enum stream_end end, size_t before,
+			  bool open)
 {
 	const struct rule *first = NULL;
 	size_t start, stop, from = 0;
@@ -490,14 +503,17 @@ static void look_at_rules(struct judge *j, struct console *c, enum stream_end en
 
 		if (found == REGEX_COSTLY)
 			too_costly(j, c, r->where, r->text, c->stream.line);
+		open |= found == REGEX_OPEN;
 		if (found == REGEX_YES && (stop < before || (stop == before && !first))) {
 			first = r;
 			from = start;
 			before = stop;
 		}
 	}
-	if (first)
+	open &= !j->quiet;
+	if (first && !open)
 		break_rule(j, c, first, from, before);
+	return open;
 }
 
 static void look_at_patterns(struct judge *j, struct console *c, enum stream_end end)
@@ -542,18 +558,18 @@ static void on_line(void *arg, struct stream *s, enum stream_end end)
 {
 	struct console *c = arg;
 	struct judge *j = c->judge;
-	bool met;
+	bool met, open;
 
 	if (end == STREAM_LINE)
 		remember(j, c);
 	if (j->decided)
 		return;
-	meet(j, c, end);
+	open = meet(j, c, end);
 	met = all_done(j) && has_expectations(j) && s->met;
-	look_at_rules(j, c, end, met ? s->from : s->len);
+	open = look_at_rules(j, c, end, met ? s->from : s->len, open);
 	if (!s->met && !j->decided && (end != STREAM_OPEN || j->quiet))
 		look_at_patterns(j, c, end);
-	if (met)
+	if (met && !open)
 		met_all(j, c, s->line);
 }
 

@@ -9,7 +9,8 @@
  *
  * - Expressions are matched against lines (stream.h), also as far as a line has come (regex.h).
  *   Which verdict it is does not depend on how the text was cut.
- * - In one line, of what is forbidden and the last expectation that comes first which ends first. A
+ * - In one line, of what is forbidden and the last expectation that comes first which ends first; a
+ *   verdict waits until that is sure, but no longer than the line stands still for JUDGE_QUIET. A
  *   line that meets an expectation is not held against the guest by patterns, so that somebody can
  *   expect a panic.
  * - A failure by a pattern is a verdict only JUDGE_SETTLE later, when the rest has been said.
@@ -54,8 +55,10 @@ int judge_send(struct judge *j, const char *where, const char *text, struct err 
 int judge_wait(struct judge *j, const char *where, const char *seconds, struct err *err);
 int judge_rule(struct judge *j, const char *where, enum judge_rule rule, const char *regex,
 	       struct err *err);
-/* Which of patterns.h; none without. */
+/* Which of patterns.h. */
 void judge_set_patterns(struct judge *j, unsigned int sets);
+/* The same, unless somebody has said which; without either, none. */
+void judge_usual_patterns(struct judge *j, unsigned int sets);
 /* All expectations met are no verdict: only the guest's end is. */
 void judge_until_end(struct judge *j);
 

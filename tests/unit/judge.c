@@ -229,6 +229,23 @@ static void what_is_forbidden(void **state)
 	assert_int_equal(OF(ask_forbidden, "first error \x1b[1m5\n").kind, END_UNMET);
 }
 
+static void ask_greedy_rules(struct judge *j)
+{
+	expect(j, "a.*b");
+	rule(j, RULE_FORBID, "e.*x");
+	rule(j, RULE_PASS, "g{3}");
+}
+
+static void which_is_first_is_seen_at_the_end(void **state)
+{
+	(void)state;
+	assert_int_equal(OF(ask_greedy_rules, "a b e x\n").kind, END_MET);
+	assert_int_equal(OF(ask_greedy_rules, "a e x b\n").kind, END_UNMET);
+	assert_int_equal(OF(ask_greedy_rules, "e x ggg\n").kind, END_UNMET);
+	assert_int_equal(OF(ask_greedy_rules, "ggg e x a b").kind, END_MET);
+	assert_int_equal(OF(ask_greedy_rules, "a b e x b").kind, END_UNMET);
+}
+
 static void ask_own(struct judge *j)
 {
 	rule(j, RULE_PASS, "^all is well");
@@ -491,6 +508,7 @@ int main(void)
 		cmocka_unit_test(endless_sequences_end),
 		cmocka_unit_test(failures_are_found),
 		cmocka_unit_test(what_is_forbidden),
+		cmocka_unit_test(which_is_first_is_seen_at_the_end),
 		cmocka_unit_test(rules_of_ones_own),
 		cmocka_unit_test(long_lines),
 		cmocka_unit_test(costly_expressions),
