@@ -30,13 +30,18 @@
 #define WORDS_MAX  16384u  /* of a run's command line */
 /* What a run may take beyond its --timeout, on a host that is very busy. */
 #define OVERTIME (60 * NS_PER_S)
-#define PROGRAM  "/proc/self/exe"
+/* Stands for the run's name within its options, so that each can have files of its own. */
+#define RUN_PLACE "{run}"
+#define PROGRAM   "/proc/self/exe"
 
 /* A run, with what its struct run_spec points to. */
 struct one {
-	struct matrix_run of;         /* without a matrix all zero */
-	char *name, *folder, *parent; /* the words that are its own */
-	char **words; /* "skep" "_job" PARENT "smoke" …; replay is behind the third */
+	struct matrix_run of; /* without a matrix all zero */
+	char *name, *folder, *parent;
+	char *safe;   /* the name as one of a file */
+	char **words; /* "skep" "_job" PARENT "smoke" …; the replay is what is behind the third */
+	char **own;   /* those of them that were made for it */
+	unsigned int own_count;
 };
 
 /* exec() takes words that could be written to. */
@@ -111,7 +116,7 @@ int many_apply(void *ctx, const struct flag *flag, const char *value, struct err
 
 static bool of_each_run(const struct flag *flag)
 {
-	return flag->apply != many_apply;
+	return flag->apply != many_apply && strcmp(flag->name, "result") != 0;
 }
 
 static int check_flags(const struct smoke *s, struct err *err)
@@ -120,11 +125,9 @@ static int check_flags(const struct smoke *s, struct err *err)
 
 	if (m->report_all && !m->report)
 		return err_set(err, EINVAL, "--report-all wants a --report DIR");
-	if (s->machine.result)
+	if (s->machine.result && (m->matrix || m->repeat > 1))
 		return err_set(err, EINVAL,
-			       "--result is of one run, and has no place beside %s; --jsonl has "
-			       "the same object for each",
-			       m->matrix ? "--matrix" : "reports");
+			       "--result is of one run; --jsonl has the same object for each");
 	if (m->junit && m->jsonl && !strcmp(m->junit, m->jsonl))
 		return err_set(err, EINVAL, "--junit and --jsonl name the same file, %s", m->junit);
 	return 0;
@@ -214,8 +217,8 @@ static int read_needs(struct run_spec *spec, const struct config *c, struct err 
 
 /* Making the runs */
 
-/* What a person calls a run may be anything; a folder is called what a value could be. */
-static void folder_name(char *name)
+/* What a person calls a run may be anything; a file is called what a value could be. */
+static void file_name(char *name)
 {
 	for (char *p = name; *p; p++)
 		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+=,-",
@@ -223,51 +226,94 @@ static void folder_name(char *name)
 			*p = '_';
 	if (*name == '.' || *name == '-')
 		*name = '_';
+	name[MIN(strlen(name), (size_t)NAME_MAX)] = '\0';
 }
 
 static int name_run(const struct plan *p, struct one *one, unsigned int repeat)
 {
 	const char *matrix = one->of.axes ? one->of.name : "";
 	const char *given = p->name ? p->name : one->of.axes ? "" : "smoke";
-	char again[32] = "", *safe;
-	int ret = 0;
+	char again[32] = "";
 
 	if (repeat)
 		snprintf(again, sizeof(again), ",repeat=%u", repeat);
 	if (asprintf(&one->name, "%s%s%s%s", given, *given && *matrix ? "," : "", matrix, again) <
 	    0)
 		one->name = NULL;
-	if (!one->name)
+	one->safe = one->name ? strdup(one->name) : NULL;
+	if (!one->safe)
 		return -ENOMEM;
-	safe = strdup(one->name);
-	if (!safe)
-		return -ENOMEM;
-	folder_name(safe);
-	safe[MIN(strlen(safe), (size_t)NAME_MAX)] = '\0';
-	if (p->many->report && asprintf(&one->folder, "%s/%s", p->many->report, safe) < 0) {
+	file_name(one->safe);
+	if (!p->many->report)
+		return 0;
+	if (asprintf(&one->folder, "%s/%s", p->many->report, one->safe) < 0)
 		one->folder = NULL;
-		ret = -ENOMEM;
-	}
-	free(safe);
-	return ret;
+	return one->folder ? 0 : -ENOMEM;
 }
 
-static unsigned int add_words(char **to, unsigned int n, char *const *words, unsigned int count)
+/* @word with the run's name for each RUN_PLACE in it. */
+static char *with_name(struct one *one, const char *word)
 {
-	for (unsigned int i = 0; i < count; i++)
-		to[n++] = words[i];
+	char *whole = NULL, **grown;
+	size_t len;
+	FILE *to = open_memstream(&whole, &len);
+
+	if (!to)
+		return NULL;
+	for (const char *p = word; *p;) {
+		if (!strncmp(p, RUN_PLACE, strlen(RUN_PLACE))) {
+			fputs(one->safe, to);
+			p += strlen(RUN_PLACE);
+		} else {
+			fputc(*p++, to);
+		}
+	}
+	if (fclose(to))
+		return NULL;
+	grown = reallocarray(one->own, one->own_count + 1, sizeof(*grown));
+	if (!grown) {
+		free(whole);
+		return NULL;
+	}
+	one->own = grown;
+	one->own[one->own_count++] = whole;
+	return whole;
+}
+
+/* Adds words behind the *@n that are there; -ENOMEM. */
+static int add_words(struct one *one, unsigned int *n, char *const *words, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		char *word = words[i];
+
+		if (strstr(word, RUN_PLACE))
+			word = with_name(one, word);
+		if (!word)
+			return -ENOMEM;
+		one->words[(*n)++] = word;
+	}
+	return 0;
+}
+
+static unsigned int count_words(const struct plan *p, const struct one *one)
+{
+	const struct matrix_options *o;
+	unsigned int n = p->base_count;
+
+	for (unsigned int i = 0; p->matrix && (o = matrix_all(p->matrix, i)); i++)
+		n += o->count;
+	for (unsigned int i = 0; i < one->of.axes; i++)
+		n += one->of.options[i]->count;
 	return n;
 }
 
 static int make_words(struct plan *p, struct one *one, struct err *err)
 {
+	const unsigned int room = count_words(p, one) + 8;
 	const struct matrix_options *o;
-	unsigned int n = 0, room = p->base_count + 8;
+	unsigned int n = 0;
+	int ret;
 
-	for (unsigned int i = 0; p->matrix && (o = matrix_all(p->matrix, i)); i++)
-		room += o->count;
-	for (unsigned int i = 0; i < one->of.axes; i++)
-		room += one->of.options[i]->count;
 	if (room > WORDS_MAX)
 		return err_set(err, E2BIG, "%s: more than %u words of options", one->name,
 			       WORDS_MAX);
@@ -278,16 +324,16 @@ static int make_words(struct plan *p, struct one *one, struct err *err)
 	one->words[n++] = p->fixed.job;
 	one->words[n++] = one->parent;
 	one->words[n++] = p->fixed.smoke;
-	n = add_words(one->words, n, p->base, p->base_count);
-	for (unsigned int i = 0; p->matrix && (o = matrix_all(p->matrix, i)); i++)
-		n = add_words(one->words, n, o->words, o->count);
-	for (unsigned int i = 0; i < one->of.axes; i++)
-		n = add_words(one->words, n, one->of.options[i]->words, one->of.options[i]->count);
+	ret = add_words(one, &n, p->base, p->base_count);
+	for (unsigned int i = 0; !ret && p->matrix && (o = matrix_all(p->matrix, i)); i++)
+		ret = add_words(one, &n, o->words, o->count);
+	for (unsigned int i = 0; !ret && i < one->of.axes; i++)
+		ret = add_words(one, &n, one->of.options[i]->words, one->of.options[i]->count);
 	if (p->many->report)
 		one->words[n++] = p->fixed.state;
 	one->words[n++] = p->fixed.name;
 	one->words[n] = one->name;
-	return 0;
+	return ret ? err_sys(err, ENOMEM, "options") : 0;
 }
 
 static int make_run(struct plan *p, unsigned int number, unsigned int repeat, struct err *err)
@@ -412,6 +458,20 @@ static int close_reports(struct plan *p, int status)
 	return status;
 }
 
+/* What --result wants of the one run that there is; of one that said nothing, what is known. */
+static int write_result(const struct run_record *r, FILE *to, struct err *err)
+{
+	json_t *o = r->result ? json_incref(r->result)
+			      : json_pack("{s:s, s:i, s:s}", "verdict", r->verdict, "status",
+					  r->status, "reason", r->reason);
+	int ret = json_dumpf(o, to, JSON_INDENT(2));
+
+	json_decref(o);
+	if (fclose(to) || ret)
+		return err_sys(err, errno ? errno : EIO, "cannot write the result");
+	return 0;
+}
+
 /* The whole */
 
 static int prepare(struct plan *p, struct smoke *s, int argc, char **argv, struct err *err)
@@ -449,7 +509,11 @@ static void plan_free(struct plan *p)
 	for (unsigned int i = 0; i < p->count; i++) {
 		free(p->ones[i].name);
 		free(p->ones[i].folder);
+		free(p->ones[i].safe);
 		free(p->ones[i].parent);
+		for (unsigned int n = 0; n < p->ones[i].own_count; n++)
+			free(p->ones[i].own[n]);
+		free(p->ones[i].own);
 		free(p->ones[i].words);
 	}
 	runner_free(&p->runner);
@@ -467,18 +531,21 @@ int many_run(struct smoke *s, int argc, char **argv)
 		.command = command_find("smoke"),
 		.name = config_get(s->machine.config, "machine.name"),
 	};
+	FILE *result = NULL;
 	struct err err;
 	int status;
 
 	/* Who reads a report and goes is an error of the write. */
 	signal(SIGPIPE, SIG_IGN);
-	if (prepare(&p, s, argc, argv, &err)) {
-		status = cli_fail(STATUS_REFUSED, &err);
-	} else {
+	status = prepare(&p, s, argc, argv, &err);
+	if (!status)
+		status = result_open(&result, s->machine.result, &err);
+	if (!status)
 		status = runner_run(&p.runner, &err);
-		if (status < 0)
-			status = cli_fail(STATUS_REFUSED, &err);
-	}
+	if (status < 0)
+		status = cli_fail(STATUS_REFUSED, &err);
+	if (result && p.runner.records && write_result(&p.runner.records[0], result, &err))
+		status = cli_fail(STATUS_REFUSED, &err);
 	status = close_reports(&p, status);
 	plan_free(&p);
 	return status;

@@ -272,6 +272,31 @@ static void one_run_is_shown_as_ever(void **state)
 	assert_says(contents(p, "err"), "fail (5)");
 	assert_says(contents(p, "x"), "tests=\"1\" failures=\"1\"");
 	assert_says(p->text, "<testcase name=\"smoke\"");
+	assert_int_equal(shell(p, "skep smoke" VERDICT "-a code=4 --tap --result r --name 'a b' "
+				  ">out"),
+			 4);
+	assert_says(contents(p, "out"), "not ok 1 - a b\n");
+	assert_says(contents(p, "r"), "\"verdict\": \"code\"");
+	free_place(p);
+}
+
+/* Files that an option names may be each run's own. */
+static void runs_have_files_of_their_own(void **state)
+{
+	struct place *p = new_place();
+
+	(void)state;
+	need_kvm();
+	write_file(
+		p, "m",
+		"[all]\n" VERDICT "--serial file:{run}.out\n[text]\n"
+		"a = -a say=this~\nb = -a say=that~ -o 'device.com1.backend=file:x{run}{run}'\n");
+	assert_int_equal(shell(p, "skep smoke --matrix m --name n --report r --report-all >out"),
+			 0);
+	assert_string_equal(contents(p, "n,text=a.out"), "this\n");
+	assert_string_equal(contents(p, "xn,text=bn,text=b"), "that\n");
+	assert_int_equal(shell(p, "rm n,text=a.out; r/n,text=a/replay.sh 2>err"), 0);
+	assert_string_equal(contents(p, "n,text=a.out"), "this\n");
 	free_place(p);
 }
 
@@ -480,6 +505,7 @@ int main(void)
 		cmocka_unit_test(every_verdict_is_its_own),
 		cmocka_unit_test(many_demo_guests_all_pass),
 		cmocka_unit_test(one_run_is_shown_as_ever),
+		cmocka_unit_test(runs_have_files_of_their_own),
 		cmocka_unit_test(a_run_that_is_killed_is_no_pass),
 		cmocka_unit_test(no_run_outlives_its_runner),
 		cmocka_unit_test(a_terminal_has_a_table),

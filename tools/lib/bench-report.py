@@ -27,6 +27,7 @@ CLOCKS = {
     "net-counted": "the counted clock, one processor",
     "net-real": "the real clock, two processors in the bed",
     "demo": "the real clock, this machine's own /dev/kvm",
+    "matrix": "the real clock, this machine's own /dev/kvm",
     "payload-direct": "the real clock, this machine's own /dev/kvm",
     "payload-cached": "the real clock, this machine's own /dev/kvm",
 }
@@ -37,6 +38,7 @@ MAIN = {
     "blk": "r4k_d1_us",
     "net": "rtt_us",
     "demo": "time_ms",
+    "matrix": "time_ms",
     "payload": "r4k_d32_us",
 }
 
@@ -66,6 +68,7 @@ COLUMNS = {
         ("in_mbs", "in MB/s", 0),
     ],
     "payload": [],
+    "matrix": [],
     "demo": [
         ("first_entry_ms", "to entry", 2),
         ("beyond_kb", "own KiB", 0),
