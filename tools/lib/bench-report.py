@@ -1,6 +1,7 @@
 """The figures of tools/bench: run the demo's rounds, and make one JSON file and tables of it all.
 
   bench-report.py demo ROUNDS SKEP             one line a round on stdout
+  bench-report.py trace ROUNDS SKEP            the same for what recording costs
   bench-report.py report DIR JSON SKEP KERNEL SCENARIO…
                                                read DIR/SCENARIO.runs; SKEP may be empty
 
@@ -11,6 +12,7 @@ warm-up: only its count of exits to user space is used. A boot that failed has {
 import datetime
 import json
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +32,7 @@ CLOCKS = {
     "matrix": "the real clock, this machine's own /dev/kvm",
     "payload-direct": "the real clock, this machine's own /dev/kvm",
     "payload-cached": "the real clock, this machine's own /dev/kvm",
+    "trace": "processor time, this machine's own /dev/kvm",
 }
 
 # The figure that a scenario is about, and that ratios are of; its unit by its name.
@@ -40,6 +43,7 @@ MAIN = {
     "demo": "time_ms",
     "matrix": "time_ms",
     "payload": "r4k_d32_us",
+    "trace": "cpu_ms",
 }
 
 # Figure, heading, digits: what the tables show of all that the JSON file has.
@@ -69,6 +73,7 @@ COLUMNS = {
     ],
     "payload": [],
     "matrix": [],
+    "trace": [("time_ms", "wall ms", 0)],
     "demo": [
         ("first_entry_ms", "to entry", 2),
         ("beyond_kb", "own KiB", 0),
@@ -99,6 +104,25 @@ def demo(rounds, skep):
             "host_kvm": said["host"]["kvm"],
         }
         print("skep", number, json.dumps(figures), sep="\t")
+
+
+def trace(rounds, skep):
+    """A guest that makes 100,000 exits, recorded and not, by turns."""
+    guest = skep.rpartition("/")[0] + "/tests/guest/exits.bz"
+    for number in range(rounds + 1):
+        with tempfile.NamedTemporaryFile(suffix=".trace") as file:
+            for name, options in ("skep", []), ("trace", ["--trace", file.name]):
+                before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                begin = time.perf_counter_ns()
+                subprocess.run(
+                    [skep, "run", "-k", guest, "-a", "exits=100000", *options],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True,
+                )
+                end = time.perf_counter_ns()
+                after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+                figures = {"cpu_ns": round(cpu * 1e9), "time_ns": end - begin}
+                print(name, number, json.dumps(figures), sep="\t")
 
 
 def family(scenario):
@@ -209,6 +233,9 @@ def main():
     """See the top of the file."""
     if sys.argv[1] == "demo":
         demo(int(sys.argv[2]), sys.argv[3])
+        return
+    if sys.argv[1] == "trace":
+        trace(int(sys.argv[2]), sys.argv[3])
         return
     directory, target, skep, guest_kernel = sys.argv[2:6]
     whole = {
