@@ -24,11 +24,13 @@
  *
  * Every line and every time is the guest's claim: none of it is taken for earlier than the first
  * instruction, or later than the moment at which it was seen. phases_bytes() and phases_mark() are
- * called on any thread; the rest before the machine runs, or behind its end.
+ * called on any thread, but on one at a time for one console; the rest before the machine runs, or
+ * behind its end.
  */
 #ifndef SKEP_PHASES_H
 #define SKEP_PHASES_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -61,15 +63,16 @@ struct phases {
 	struct lock lock;
 	bool heard_init; /* only marks are listened for from now on */
 	struct phase_console {
-		const struct device *dev; /* NULL: free */
+		/* NULL: free; taken under the lock. The rest is the console's own. */
+		const struct device *_Atomic dev;
 		unsigned int len;
 		uint64_t began;
 		char line[PHASE_LINE];
 	} consoles[PHASE_CONSOLES_MAX];
-	uint64_t first_byte; /* times are clock_now()'s, 0 is never */
-	uint64_t unpacked;   /* the kernel's decompressor said that it was done */
-	uint64_t zero;       /* of the kernel's clock */
-	uint64_t init;       /* when the line came */
+	_Atomic uint64_t first_byte; /* times are clock_now()'s, 0 is never */
+	uint64_t unpacked;           /* the kernel's decompressor said that it was done */
+	uint64_t zero;               /* of the kernel's clock */
+	uint64_t init;               /* when the line came */
 	uint64_t init_stamp; /* when it was written, in ns of the kernel's clock; 0: it does not say
 			      */
 	unsigned int mark_count;
@@ -81,7 +84,10 @@ struct phases {
 
 void phases_init(struct phases *p);
 void phases_fini(struct phases *p);
-/* A console of the machine put these out now; true when that is how init was heard of. */
+/*
+ * A console of the machine put these out; true when that is how init was heard of. @now of 0 is
+ * clock_now(), which is only looked at where a line begins: most consoles put single bytes.
+ */
 bool phases_bytes(struct phases *p, const struct device *console, const uint8_t *data, size_t len,
 		  uint64_t now);
 /* A name that is longer than there is room for is cut. */

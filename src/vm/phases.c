@@ -98,17 +98,17 @@ static void hear_mark(struct phases *p, const char *text, uint64_t now)
 		add_mark(p, name, len, now);
 }
 
-static void hear_line(struct phases *p, struct phase_console *c)
+/* True when that is how init was heard of. */
+static bool hear_text(struct phases *p, const struct phase_console *c)
 {
 	const char *text = c->line;
 	uint64_t stamp = 0, zero;
 	bool stamped;
 
-	c->line[c->len] = '\0';
 	stamped = read_stamp(&text, &stamp);
 	hear_mark(p, text, c->began);
 	if (p->heard_init)
-		return;
+		return false;
 	if (stamped && stamp < c->began) {
 		zero = c->began - stamp;
 		p->zero = p->zero ? MIN(p->zero, zero) : zero;
@@ -116,63 +116,72 @@ static void hear_line(struct phases *p, struct phase_console *c)
 	/* arch/x86/boot/compressed/misc.c */
 	if (!stamped && !p->unpacked && !strncmp(text, "Booting the kernel", 18))
 		p->unpacked = c->began;
-	if (runs_init(text)) {
-		p->init = c->began;
-		p->init_stamp = stamp;
-		p->heard_init = true;
-	}
+	if (!runs_init(text))
+		return false;
+	p->init = c->began;
+	p->init_stamp = stamp;
+	p->heard_init = true;
+	return true;
+}
+
+static bool hear_line(struct phases *p, struct phase_console *c)
+{
+	bool init;
+
+	c->line[c->len] = '\0';
+	/* What each line of interest begins with. */
+	if (!c->len || !strchr("[sRB", c->line[0]))
+		return false;
+	lock_take(&p->lock);
+	init = hear_text(p, c);
+	lock_drop(&p->lock);
+	return init;
 }
 
 /* A console beyond those that there is room for is not listened to. */
 static struct phase_console *console_of(struct phases *p, const struct device *dev)
 {
-	for (unsigned int i = 0; i < PHASE_CONSOLES_MAX; i++) {
-		struct phase_console *c = &p->consoles[i];
+	struct phase_console *c = NULL;
 
-		if (!c->dev)
-			c->dev = dev;
-		if (c->dev == dev)
-			return c;
-	}
-	return NULL;
+	for (unsigned int i = 0; i < PHASE_CONSOLES_MAX; i++)
+		if (atomic_load_explicit(&p->consoles[i].dev, memory_order_relaxed) == dev)
+			return &p->consoles[i];
+	lock_take(&p->lock);
+	for (unsigned int i = 0; i < PHASE_CONSOLES_MAX && !c; i++)
+		if (!atomic_load(&p->consoles[i].dev))
+			c = &p->consoles[i];
+	if (c)
+		atomic_store(&c->dev, dev);
+	lock_drop(&p->lock);
+	return c;
 }
 
-static void hear(struct phases *p, struct phase_console *c, const uint8_t *data, size_t len,
-		 uint64_t now)
+bool phases_bytes(struct phases *p, const struct device *console, const uint8_t *data, size_t len,
+		  uint64_t now)
 {
+	struct phase_console *c = console_of(p, console);
+	bool init = false;
+
+	if (!c)
+		return false;
 	while (len) {
 		const uint8_t *end = memchr(data, '\n', len);
 		const size_t n = end ? (size_t)(end - data) : len;
 		const size_t kept = MIN(n, sizeof(c->line) - 1 - c->len);
 
 		if (!c->len)
-			c->began = now;
+			c->began = now ? now : clock_now();
+		if (!p->first_byte)
+			p->first_byte = c->began;
 		memcpy(c->line + c->len, data, kept);
 		c->len += (unsigned int)kept;
 		if (end) {
-			hear_line(p, c);
+			init |= hear_line(p, c);
 			c->len = 0;
 		}
 		data += n + !!end;
 		len -= n + !!end;
 	}
-}
-
-bool phases_bytes(struct phases *p, const struct device *console, const uint8_t *data, size_t len,
-		  uint64_t now)
-{
-	struct phase_console *c;
-	bool init;
-
-	lock_take(&p->lock);
-	if (!p->first_byte)
-		p->first_byte = now;
-	init = p->heard_init;
-	c = console_of(p, console);
-	if (c)
-		hear(p, c, data, len, now);
-	init = p->heard_init && !init;
-	lock_drop(&p->lock);
 	return init;
 }
 

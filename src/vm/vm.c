@@ -434,7 +434,7 @@ static void hear(struct chan_tap *tap, const struct device *dev, const uint8_t *
 {
 	struct vm *vm = container_of(tap, struct vm, phases_tap);
 
-	if (phases_bytes(&vm->phases, dev, data, len, clock_now()))
+	if (phases_bytes(&vm->phases, dev, data, len, 0))
 		trace_text(TRACE_MARK, TRACE_NO_DEVICE, 0, 0, "init");
 }
 
