@@ -200,16 +200,18 @@ const state = {
 };
 
 function makeRows() {
-	head.threads.forEach((t, i) => rows.push({
-		title: t.name, sub: t.kind, column: "thread", key: i,
-	}));
+	for (const kind of ["vCPU", "worker", "control"])
+		head.threads.forEach((t, i) => {
+			if (t.kind === kind)
+				rows.push({title: t.name, sub: kind, column: "thread", key: i});
+		});
 	const used = new Uint8Array(65536);
 	for (let i = 0; i < E.n; i++)
 		used[E.line[i]] = 1;
 	for (let line = 1; line < used.length; line++)
 		if (used[line])
 			rows.push({
-				title: head.lines[line - 1] || "gsi " + (line - 1), sub: "interrupt",
+				title: head.lines[line - 1], sub: "interrupt",
 				column: "line", key: line,
 			});
 	head.devices.forEach((d, i) => rows.push({
@@ -728,7 +730,7 @@ function describe(e) {
 	if (d)
 		add("device", d.name + " (" + d.model + ")");
 	if (E.line[e])
-		add("line", head.lines[E.line[e] - 1] || "gsi " + (E.line[e] - 1));
+		add("line", head.lines[E.line[e] - 1]);
 	if (E.rip[e])
 		add("rip", hex(exact("rip", e)));
 	if (kind.address && E.address[e])
@@ -851,9 +853,9 @@ function gather(from, to) {
 		if (took > sums.longest[kind])
 			sums.longest[kind] = took;
 		sums.devices[E.device[e]]++;
-		if (role === "exit")
-			sums.octaves[kind][took < 1 ? 0 : Math.min(39, Math.floor(Math.log2(took)))]++;
-		else if (role)
+		if (role === "exit" && took)
+			sums.octaves[kind][Math.min(39, Math.floor(Math.log2(took)))]++;
+		else if (role && role !== "exit")
 			gatherTimes(sums, e, role, took);
 	}
 	sums.count = j - first;
@@ -956,7 +958,7 @@ function chart(octaves, colourOf) {
 			if (totals[i] && step > 38)
 				context.fillText(counted(totals[i]), (i - first + 0.5) * step, bottom - 4);
 			context.textAlign = "left";
-			if (step > 44 || (i - first) % Math.ceil(44 / step) === 0)
+			if ((i - first) % Math.ceil(48 / step) === 0 && (i - first) * step < w - 44)
 				context.fillText(duration(2 ** i).replace(/\.0+(?= )/, ""),
 					(i - first) * step + 1, h - 3);
 		}
@@ -975,15 +977,14 @@ function showExits(sums) {
 	fill("exits", make("p", "empty", "how long skep had the vCPU, by powers of two"),
 		chart(exits.map((i) => sums.octaves[i]), (k) => colourOf(exits[k])),
 		table(["exit", "count", "in skep", "mean", "longest"], exits.map((i) => ({
-			cells: [[dot(i), head.kinds[i].name], counted(sums.counts[i]),
+			cells: [[dot(i), head.kinds[i].name.replace("exit: ", "")], counted(sums.counts[i]),
 				duration(sums.took[i]), duration(sums.took[i] / sums.counts[i]),
 				duration(sums.longest[i])],
 			act: () => onlyKind(i),
 		}))));
 }
 
-const threeTimes = (t) => t.count ? [0.5, 0.99, 1].map((p) => duration(t.percentile(p))).join(" · ") :
-	"";
+const threeTimes = (t) => [0.5, 0.99, 1].map((p) => t.count ? duration(t.percentile(p)) : "");
 
 function showIrqs(sums) {
 	const lines = [...sums.lines].sort((a, b) => a[0] - b[0]);
@@ -991,19 +992,24 @@ function showIrqs(sums) {
 		fill("irqs", make("p", "empty", "no interrupts here"));
 		return;
 	}
-	fill("irqs", make("p", "empty", "half of them · 99 % · all of them within"),
-		table(["line", "raised", "raised to taken", "taken to ended"],
-			lines.map(([n, line]) => ({cells: [head.lines[n - 1] || "gsi " + (n - 1),
-				counted(line.raised), threeTimes(line.taken), threeTimes(line.ended)],
-			act: () => onlyRow(rows.findIndex((r) => r.column === "line" && r.key === n))}))));
+	const cells = [];
+	for (const [n, line] of lines) {
+		const act = () => onlyRow(rows.findIndex((r) => r.column === "line" && r.key === n));
+		cells.push({cells: [head.lines[n - 1], counted(line.raised),
+			line.taken.count ? "taken" : "", ...threeTimes(line.taken)], act});
+		if (line.ended.count)
+			cells.push({cells: ["", "", "ended", ...threeTimes(line.ended)], act});
+	}
+	fill("irqs", make("p", "empty", "how long until taken, and from then until ended"),
+		table(["line", "raised", "", "50 %", "99 %", "most"], cells));
 }
 
 function showQueues(sums) {
 	const chains = [...sums.chains].sort((a, b) => a[0] - b[0]);
 	$("queues").hidden = !chains.length;
-	fill("queues", make("p", "empty", "half of them · 99 % · all of them within"),
-		table(["device", "chains", "taken to done"], chains.map(([n, times]) => ({
-			cells: [head.devices[n - 1].name, counted(times.count), threeTimes(times)],
+	fill("queues", make("p", "empty", "how long from a chain's taking until it was done"),
+		table(["device", "chains", "50 %", "99 %", "most"], chains.map(([n, times]) => ({
+			cells: [head.devices[n - 1].name, counted(times.count), ...threeTimes(times)],
 			act: () => onlyRow(rows.findIndex((r) => r.column === "device" && r.key === n)),
 		}))));
 }

@@ -439,6 +439,8 @@ static void tell_rest(struct story *s, const struct trace_event *e, struct story
 	case TRACE_COMPLETE:
 		say(to, "%u operation%s %s", e->a, plural(e->a),
 		    e->kind == TRACE_SUBMIT ? "submitted" : "completed");
+		if (!e->a && e->kind == TRACE_SUBMIT)
+			say(to, "waits");
 		break;
 	case TRACE_TIMER_ARM:
 		say(to, "%s timer armed", id);

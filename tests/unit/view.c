@@ -547,6 +547,54 @@ static void perfetto_loads_what_is_in_a_trace(void **state)
 	record_remove(&r);
 }
 
+/* Whatever the reader lets through: every kind, and numbers of all sizes. */
+static void record_anything(struct recorded *r)
+{
+	uint64_t z = 1;
+
+	for (unsigned int i = 0; i < 20000; i++) {
+		uint8_t kind;
+
+		z = z * UINT64_C(6364136223846793005) + 1442695040888963407U;
+		kind = (uint8_t)((z >> 33) % (TRACE_MORE - TRACE_ENTER) + TRACE_ENTER);
+		if (kind == TRACE_IRQ || kind == TRACE_INTA || kind == TRACE_DELIVER ||
+		    kind == TRACE_EOI)
+			put(r, i, kind, z >> 40 & 1 ? PIC : IOAPIC, z >> 41 & 1,
+			    (uint32_t)(z >> 42) % TRACE_GSIS_MAX, z >> 48 & 0xff, 0);
+		else if (kind == TRACE_PHASE)
+			put(r, i, kind, TRACE_NO_DEVICE, z >> 40 & 3, 0, 0, 0);
+		else
+			put(r, i, kind, (unsigned int)(z >> 40) % 3, z >> 43 & 0xff,
+			    (uint32_t)(z >> 44), ~z >> (z >> 58), z * z >> (z >> 57 & 63));
+	}
+}
+
+static void anything_can_be_drawn(void **state)
+{
+	const struct view_options options = {.title = "t"};
+	char out[] = "/tmp/skep-view-XXXXXX";
+	struct recorded r;
+	struct err err;
+	json_t *all;
+	char *page;
+
+	(void)state;
+	record_begin(&r);
+	record_anything(&r);
+	record_end(&r);
+	close(mkstemp(out));
+	assert_int_equal(view_page(r.reader, &options, out, &err), 0);
+	page = read_file(out);
+	assert_non_null(strstr(page, "<script class"));
+	free(page);
+	assert_int_equal(view_perfetto(r.reader, &options, out, &err), 0);
+	all = json_load_file(out, 0, NULL);
+	assert_non_null(all);
+	json_decref(all);
+	unlink(out);
+	record_remove(&r);
+}
+
 static void what_cannot_be_written_is_told(void **state)
 {
 	const struct view_options options = {.title = "t"};
@@ -580,6 +628,7 @@ int main(void)
 		cmocka_unit_test(phases_follow_one_another),
 		cmocka_unit_test(a_page_has_no_text_of_the_trace_as_it_is),
 		cmocka_unit_test(perfetto_loads_what_is_in_a_trace),
+		cmocka_unit_test(anything_can_be_drawn),
 		cmocka_unit_test(what_cannot_be_written_is_told),
 	};
 
