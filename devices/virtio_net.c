@@ -18,8 +18,9 @@
  * dropped, as a card does that the driver gives no buffers.
  *
  * Sending. The chain of the frame that went out last is given back with the next one, or when none
- * has come for a moment. A driver that sends frame by frame, as in a dialogue, is so never
- * interrupted for having sent: it asks for that only when more than one frame is under way.
+ * has come for a moment; of small frames a few are. A driver that sends frame by frame, as in a
+ * dialogue, is so seldom interrupted for having sent. Large frames are not held together, for a
+ * sender counts what is under way and may wait for it.
  *
  * Invariant: of the hand only the chains in front are ever used, so the rest can be untaken in
  * reverse when the queue stops.
@@ -48,6 +49,8 @@
 #define TURN_MAX   64U /* frames that a queue handles before others have their turn */
 #define SPILL_WAIT (20 * NS_PER_MS)
 #define HOLD       (300 * NS_PER_US)
+#define HELD_MAX   8U
+#define HELD_SMALL 1024U /* bytes of a frame that is held with others */
 
 #define MACS_MAX     64U
 #define MAC_LEN      6U
@@ -114,8 +117,10 @@ struct net_tx {
 	struct worker *worker; /* NULL: no file has been added to it */
 	bool stopped;
 	int slot;
-	struct io poll;              /* for room */
-	struct virtio_request *held; /* the frame that went out last, not yet given back */
+	struct io poll;                        /* for room */
+	struct virtio_request *held[HELD_MAX]; /* frames that went out, not yet given back */
+	unsigned int held_count;
+	bool held_large; /* it is one frame, and not a small one */
 	struct io timer;
 	uint64_t sent, sent_before; /* frames so far, and when the timer was started */
 };
@@ -420,15 +425,23 @@ static void rx_stop(struct net_rx *rx)
 
 static void give_back(struct net_tx *tx)
 {
-	if (tx->held)
-		virtio_done(tx->held, 0);
-	tx->held = NULL;
+	for (unsigned int i = 0; i < tx->held_count; i++)
+		virtio_done(tx->held[i], 0);
+	tx->held_count = 0;
+}
+
+/* Few enough that the driver does not miss them. */
+static unsigned int held_most(const struct net_tx *tx)
+{
+	return MAX(1U, MIN(HELD_MAX, tx->net->virtio.data.size[tx->queue->index] / 8U));
 }
 
 static void hold(struct net_tx *tx, struct virtio_request *r)
 {
-	give_back(tx);
-	tx->held = r;
+	if (tx->held_count >= held_most(tx) || r->chain.out_len > HELD_SMALL || tx->held_large)
+		give_back(tx);
+	tx->held_large = r->chain.out_len > HELD_SMALL;
+	tx->held[tx->held_count++] = r;
 	tx->sent++;
 	if (io_pending(&tx->timer))
 		return;
@@ -440,7 +453,7 @@ static void tx_timed(struct io *io, int result)
 {
 	struct net_tx *tx = container_of(io, struct net_tx, timer);
 
-	if (result != -ETIME || tx->stopped || !tx->held)
+	if (result != -ETIME || tx->stopped || !tx->held_count)
 		return;
 	if (tx->sent == tx->sent_before) {
 		give_back(tx);

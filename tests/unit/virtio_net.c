@@ -315,6 +315,34 @@ static void test_transmit(void **state)
 	fini(&f);
 }
 
+/* Small frames come back eight at a time, one interrupt for all; large ones with the next. */
+static void test_transmit_one_by_one(void **state)
+{
+	struct fixture f;
+
+	init(&f, state, "", UINT64_MAX);
+	for (unsigned int i = 0; i < 8; i++) {
+		transmit(&f, 60, i, 0);
+		vdriver_turn(&f.d);
+		assert_int_equal(reaped(&f, TX), 0);
+	}
+	vdriver_interrupted(&f.d, TX);
+	transmit(&f, 60, 8, 0);
+	vdriver_turn(&f.d);
+	assert_int_equal(reaped(&f, TX), 8);
+	assert_true(vdriver_interrupted(&f.d, TX));
+	assert_false(vdriver_interrupted(&f.d, TX));
+	transmit(&f, 1514, 9, 0);
+	vdriver_turn(&f.d);
+	assert_int_equal(reaped(&f, TX), 1);
+	transmit(&f, 60, 10, 0);
+	vdriver_turn(&f.d);
+	assert_int_equal(reaped(&f, TX), 1);
+	pass_time(&f, NS_PER_S);
+	assert_int_equal(reaped(&f, TX), 1);
+	fini(&f);
+}
+
 static void test_transmit_what_cannot_be(void **state)
 {
 	struct vring_buf bufs[2];
@@ -738,6 +766,7 @@ int main(void)
 		VDRIVER_TESTS(test_identity),
 		VDRIVER_TESTS(test_options),
 		VDRIVER_TESTS(test_transmit),
+		VDRIVER_TESTS(test_transmit_one_by_one),
 		VDRIVER_TESTS(test_transmit_what_cannot_be),
 		VDRIVER_TESTS(test_full_socket),
 		VDRIVER_TESTS(test_receive_merged),
