@@ -131,6 +131,7 @@ killed() {
 # kill_one OPTION… : leaves in $last what the guest heard last.
 kill_one() {
 	"$SKEP" run --kernel "$KERNEL" --initrd "$INITRD" --initrd "$MODULES" --memory 256M \
+		-o cpus.hide=kvm-pv-eoi \
 		--timeout 100 "$@" --append "quiet console=ttyS0 RUN=\"$DRIVER; mount /dev/vda /tmp; n=0;
 		while true; do n=\$((n+1)); echo content of \$n >/tmp/\$n; sync -d /tmp/\$n && sync /tmp &&
 		echo synced \$n; done\"" </dev/null >console 2>messages &

@@ -214,7 +214,7 @@ kill_boot() {
 	truncate -s 16M copy
 	: >console
 	"$SKEP" run --kernel "$KERNEL" --initrd "$INITRD" --initrd "$MODULES" --memory 256M \
-		--timeout 100 --disk killed --disk base,overlay=overlay --disk copy --append "quiet \
+		-o cpus.hide=kvm-pv-eoi --timeout 100 --disk killed --disk base,overlay=overlay --disk copy --append "quiet \
 		console=ttyS0 RUN=\"$DRIVER; dd if=/dev/vdb of=/dev/vdc bs=1M conv=fsync 2>/dev/null;
 		mkdir /a /b; mount /dev/vda /a; mount /dev/vdb /b; $2 rm -rf /a/d /b/1;
 		echo it writes; $(writes "$1")\"" </dev/null >console 2>messages &
