@@ -23,6 +23,9 @@ struct columns {
 	__typeof__(&libdeflate_zlib_compress) run;
 	__typeof__(&libdeflate_zlib_compress_bound) bound;
 	__typeof__(&libdeflate_free_compressor) finish;
+	__typeof__(&libdeflate_alloc_decompressor) start_unpacking;
+	__typeof__(&libdeflate_gzip_decompress) unpack;
+	__typeof__(&libdeflate_free_decompressor) finish_unpacking;
 	uint64_t count;
 	uint64_t written; /* events before those that are kept */
 	uint8_t *bytes;   /* a block, before it is deflated */
@@ -43,7 +46,11 @@ static int find_library(struct columns *c, struct err *err)
 	c->run = FIND(c, libdeflate_zlib_compress);
 	c->bound = FIND(c, libdeflate_zlib_compress_bound);
 	c->finish = FIND(c, libdeflate_free_compressor);
-	if (!start || !c->run || !c->bound || !c->finish)
+	c->start_unpacking = FIND(c, libdeflate_alloc_decompressor);
+	c->unpack = FIND(c, libdeflate_gzip_decompress);
+	c->finish_unpacking = FIND(c, libdeflate_free_decompressor);
+	if (!start || !c->run || !c->bound || !c->finish || !c->start_unpacking || !c->unpack ||
+	    !c->finish_unpacking)
 		return err_set(err, ENOSYS, LIBRARY " does not deflate");
 	c->compressor = start(LEVEL);
 	return c->compressor ? 0 : err_sys(err, ENOMEM, "a page");
@@ -121,6 +128,27 @@ int columns_bytes(struct columns *c, const void *bytes, size_t len)
 	fputs("</script>\n", c->out);
 	free(packed);
 	return n ? 0 : -EIO;
+}
+
+CALLS_LIBRARY
+char *columns_frame(const struct columns *c, const uint8_t *packed, size_t len)
+{
+	/* RFC 1952, 2.3.1: how long it is unpacked. */
+	const size_t room = load_le32(packed + len - 4);
+	struct libdeflate_decompressor *d = c->start_unpacking();
+	char *text = malloc(room + 1);
+	enum libdeflate_result result = LIBDEFLATE_BAD_DATA;
+
+	if (d && text) {
+		result = c->unpack(d, packed, len, text, room, NULL);
+		text[room] = '\0';
+	}
+	if (d)
+		c->finish_unpacking(d);
+	if (!result)
+		return text;
+	free(text);
+	return NULL;
 }
 
 static size_t put_number(uint8_t *to, uint64_t v)

@@ -42,6 +42,9 @@ int columns_finish(struct columns *c);
 /* One more element, of any bytes. */
 int columns_bytes(struct columns *c, const void *bytes, size_t len);
 
+/* A text that was packed by gzip when skep was built; the caller frees it. NULL: no memory. */
+char *columns_frame(const struct columns *c, const uint8_t *packed, size_t len);
+
 void base64_write(FILE *out, const uint8_t *bytes, size_t len);
 
 #endif

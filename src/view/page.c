@@ -23,19 +23,15 @@
 #include "story.h"
 #include "strings.h"
 
-/* The files of the frame, each with a zero behind it. */
-#define EMBED(name, path)                                            \
-	__asm__(".pushsection .rodata." #name ", \"a\", @progbits\n" \
-		".globl " #name "\n"                                 \
-		".hidden " #name "\n" #name ":\n"                    \
-		".incbin \"" path "\"\n"                             \
-		".byte 0\n"                                          \
-		".popsection\n");                                    \
-	extern const char name[]
+__asm__(".pushsection .rodata.view_frame, \"a\", @progbits\n"
+	".globl view_frame, view_frame_end\n"
+	".hidden view_frame, view_frame_end\n"
+	"view_frame:\n"
+	".incbin \"" SKEP_VIEW_FRAME "\"\n"
+	"view_frame_end:\n"
+	".popsection\n");
 
-EMBED(view_frame, SKEP_VIEW "/page.html");
-EMBED(view_style, SKEP_VIEW "/page.css");
-EMBED(view_script, SKEP_VIEW "/page.js");
+extern const uint8_t view_frame[], view_frame_end[];
 
 #define HASH_BYTES 32
 
@@ -297,19 +293,20 @@ static const char *write_frame(FILE *out, const char *frame, const char *word)
 
 static int write_page(struct page *p, FILE *out, struct err *err)
 {
-	const char *at = write_frame(out, view_frame, "@POLICY@");
+	char *frame = columns_frame(p->columns, view_frame, (size_t)(view_frame_end - view_frame));
+	const char *at;
 	int ret;
 
+	if (!frame)
+		return err_sys(err, ENOMEM, "a page");
+	at = write_frame(out, frame, "@POLICY@");
 	write_policy(out);
-	at = write_frame(out, at, "@STYLE@");
-	fputs(view_style, out);
 	at = write_frame(out, at, "@BLOCKS@");
 	ret = write_events(p, err);
 	if (!ret)
 		ret = write_head(p, err);
-	at = write_frame(out, at, "@SCRIPT@");
-	fputs(view_script, out);
 	fputs(at, out);
+	free(frame);
 	return ret;
 }
 
