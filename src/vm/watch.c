@@ -13,6 +13,7 @@
 #include "skep/clock.h"
 #include "vm_priv.h"
 
+#define WATCH_CLOSE  (25 * NS_PER_MS)
 #define WATCH_FIRST  (40 * NS_PER_MS)
 #define WATCH_LAST   (64 * NS_PER_S)
 #define WATCH_ANSWER (5 * NS_PER_MS)
@@ -31,7 +32,7 @@ static void watch_next(struct vm *vm)
 	/* A guest that computes makes no exits. */
 	const bool busy = exits != w->exits || cpu - w->cpu > w->every / 8;
 
-	w->every = busy || w->closely ? WATCH_FIRST : MIN(2 * w->every, WATCH_LAST);
+	w->every = w->closely ? WATCH_CLOSE : busy ? WATCH_FIRST : MIN(2 * w->every, WATCH_LAST);
 	w->exits = exits;
 	w->cpu = cpu;
 	w->round = 0;
@@ -46,6 +47,13 @@ static void ask(struct vm *vm)
 	watch_in(vm, WATCH_ANSWER);
 }
 
+/* All have answered, or had the time to. */
+static bool answered(struct vm *vm)
+{
+	return kvm_all_halted(vm->kvm) || !kvm_halt_asked(vm->kvm) ||
+	       ++vm->watch.tries >= WATCH_TRIES;
+}
+
 static void on_watch(struct io *io, int result)
 {
 	struct vm *vm = container_of(io, struct vm, watch.io);
@@ -53,13 +61,9 @@ static void on_watch(struct io *io, int result)
 
 	if (result != -ETIME)
 		return;
-	if (vm->paused)
-		watch_next(vm);
-	else if (!w->round)
-		ask(vm);
-	else if (!kvm_all_halted(vm->kvm) && kvm_halt_asked(vm->kvm) && ++w->tries < WATCH_TRIES)
+	if (w->round && !vm->paused && !answered(vm))
 		watch_in(vm, WATCH_ANSWER);
-	else if (!kvm_all_halted(vm->kvm))
+	else if (vm->paused || (w->round && !kvm_all_halted(vm->kvm)))
 		watch_next(vm);
 	else if (w->round < WATCH_ROUNDS)
 		ask(vm);
@@ -75,7 +79,7 @@ void vm_watch_start(struct vm *vm)
 	vm->watch.exits = kvm_exits(vm->kvm);
 	vm->watch.cpu = 0; /* the threads are new */
 	vm->watch.round = 0;
-	watch_in(vm, WATCH_FIRST);
+	watch_in(vm, vm->watch.closely ? WATCH_CLOSE : WATCH_FIRST);
 }
 
 void vm_watch_stop(struct vm *vm)
