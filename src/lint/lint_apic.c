@@ -198,7 +198,9 @@ void apic_event(struct lint *lint, const struct trace_event *e)
 		if (!e->sub)
 			break;
 		halted(lint, e->a);
-		deaf(lint, e->b);
+		/* Unless one was sent already, and is about to be taken. */
+		if (!e->a && !e->c)
+			deaf(lint, e->b);
 		break;
 	case TRACE_BIND:
 		lint->apic.messages = true;

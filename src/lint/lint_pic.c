@@ -531,8 +531,11 @@ bool pic_is_shut(const struct lint *lint)
 	for (unsigned int c = MASTER; c < PAIR; c++)
 		if (p->chip[c].blind)
 			return false;
-	return p->chip[MASTER].stage != STAGE_READY ||
-	       (p->chip[MASTER].mask | bit(CASCADE)) == UINT8_MAX;
+	if (p->chip[MASTER].stage != STAGE_READY || p->chip[MASTER].mask == UINT8_MAX)
+		return true;
+	if (p->chip[SLAVE].stage == STAGE_READY && p->chip[SLAVE].mask != UINT8_MAX)
+		return false;
+	return (p->chip[MASTER].mask | bit(CASCADE)) == UINT8_MAX;
 }
 
 int pic_asks(const struct lint *lint, bool *initialized)

@@ -642,6 +642,8 @@ static void test_all_masked(void **state)
 	init(f, 0xfe);
 	tick(f);
 	halt(f, true, 0); /* one is open */
+	out(f, 0x21, 0xfb);
+	halt(f, true, 0); /* those of the slave are */
 	out(f, 0x21, 0xff);
 	redirect(f, 5, 0x30);
 	halt(f, true, 0); /* of the IOAPIC */
