@@ -87,7 +87,7 @@ static int start_process(struct job *job, const char *program, char *const *argv
 	memcpy(all, argv, n * sizeof(*all));
 	all[n] = option;
 	all[n + 1] = path;
-	snprintf(path, sizeof(path), "/dev/fd/%d", job->result);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", job->result);
 	ret = spawn(&job->pid, program, all, mask, out, err, job->result);
 	free(all);
 	if (ret)
