@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli_priv.h"
 #include "lint.h"
@@ -301,6 +302,17 @@ static bool everything(const struct trace_args *args)
 	       args->vcpu < 0 && args->irq < 0 && !args->from && args->to == UINT64_MAX;
 }
 
+/* Writing a picture over what it shows would leave neither. */
+static int check_picture(const char *flag, const char *path, const char *trace, struct err *err)
+{
+	struct stat a, b;
+
+	if (path && !stat(path, &a) && !stat(trace, &b) && a.st_dev == b.st_dev &&
+	    a.st_ino == b.st_ino)
+		return err_set(err, EINVAL, "--%s: %.256s is the trace itself", flag, path);
+	return 0;
+}
+
 static int draw(const struct trace_view *view, const struct trace_args *args,
 		struct trace_reader *reader, const char *title, struct err *err)
 {
@@ -311,9 +323,15 @@ static int draw(const struct trace_view *view, const struct trace_args *args,
 		.arg = &pictured,
 		.symbols = view->symbols,
 	};
-	int ret = args->page ? view_page(reader, &options, args->page, err) : 0;
+	int ret = check_picture("page", args->page, title, err);
 
-	return ret || !args->perfetto ? ret : view_perfetto(reader, &options, args->perfetto, err);
+	if (!ret)
+		ret = check_picture("perfetto", args->perfetto, title, err);
+	if (!ret && args->page)
+		ret = view_page(reader, &options, args->page, err);
+	if (!ret && args->perfetto)
+		ret = view_perfetto(reader, &options, args->perfetto, err);
+	return ret;
 }
 
 static void tell_lost(const struct trace_reader *reader)

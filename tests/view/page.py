@@ -288,6 +288,15 @@ def perfetto(skep, trace, scratch):
     check("with registers by their names", any(e.get("name", "").startswith("pic0 OCW2") for e in events))
 
 
+def over_itself(skep, trace):
+    before = os.path.getsize(trace)
+    for flag in ("--page", "--perfetto"):
+        done = subprocess.run([skep, "trace", trace, flag, trace], capture_output=True, text=True)
+        check(f"{flag} does not write over the trace", done.returncode == 125 and
+              "is the trace itself" in done.stderr and os.path.getsize(trace) == before,
+              done.stderr)
+
+
 def measure(p, path):
     """How long a person waits; no test."""
     p.b.open("about:blank")
@@ -328,6 +337,7 @@ def main():
         hostile(browser, skep, maker, scratch)
         subprocess.run([maker, trace, "20000"], check=True, stdout=subprocess.DEVNULL)
         perfetto(skep, trace, scratch)
+        over_itself(skep, trace)
     finally:
         if browser:
             browser.close()
