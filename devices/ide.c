@@ -1509,6 +1509,7 @@ DEVICE_CLASS(ide) = {
 	.options_offset = offsetof(struct ide, options),
 	.state = &ide_state,
 	.state_offset = offsetof(struct ide, state),
+	.outside = true,
 	.create = ide_create,
 	.reset = ide_reset,
 	.loaded = ide_loaded,

@@ -518,6 +518,7 @@ DEVICE_CLASS(virtio_blk) = {
 	.options_offset = offsetof(struct blk, options),
 	.family = &virtio_family,
 	.family_offset = offsetof(struct blk, virtio),
+	.outside = true,
 	.create = blk_create,
 	.reset = blk_reset,
 	.loaded = blk_loaded,

@@ -985,6 +985,7 @@ DEVICE_CLASS(virtio_net) = {
 	.family_offset = offsetof(struct net, virtio),
 	.state = &net_state,
 	.state_offset = offsetof(struct net, data),
+	.outside = true,
 	.create = net_create,
 	.reset = net_reset,
 	.loaded = net_loaded,

@@ -66,6 +66,10 @@ struct device_class {
 	 * is no sign of progress (vm_progress()). */
 	bool ticks;
 
+	/* What a guest does with it stays outside, and it finds it there the next time: disks,
+	 * networks. */
+	bool outside;
+
 	/* Guest-visible state, at @state_offset of the instance; NULL for a device without. */
 	const struct state_table *state;
 	size_t state_offset;

@@ -76,6 +76,17 @@ enum cpu_activity {
 	CPU_AWAITS_SIPI, /* another vCPU has not started it */
 };
 
+/* Of which moment registers are. */
+enum cpu_when {
+	CPU_NOW,
+	/* This host's KVM has reset the vCPU at its end; of its last exit before that there are: */
+	CPU_LAST_EXIT_GENERAL, /* RIP, RFLAGS and the general registers, no more */
+	CPU_LAST_EXIT_NOTHING,
+	/* In a second life (kvm_replay()); no MSRs. */
+	CPU_SECOND_EXIT, /* at its last exit */
+	CPU_SECOND_STEP, /* before its last instruction */
+};
+
 struct cpu_state {
 	uint64_t gpr[CPU_GPRS];
 	uint64_t rip, rflags;
@@ -92,8 +103,9 @@ struct cpu_state {
 	/* An exception that was being delivered; -1: none. */
 	int exception;
 	unsigned int address_bits; /* of a physical address */
-	/* This host's KVM has reset the vCPU: all of it is the state behind a reset. */
-	bool reset;
+	/* An interrupt of the 8259A pair that it was given last; -1: none. */
+	int interrupt;
+	enum cpu_when when;
 };
 
 /* The mode as SDM volume 3, 2.2 has it: 16, 32 or 64 bits of code. */

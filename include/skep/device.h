@@ -96,6 +96,9 @@ struct machine {
 	/* Grows as devices on workers get work done, and with the bytes of consoles. */
 	atomic_ulong signs;
 
+	/* Consoles neither say nor take anything. Changed while no vCPU runs. */
+	bool silent;
+
 	/* chan.c's own. */
 	struct chan *chans; /* those that are open */
 	struct chan_tap *taps;

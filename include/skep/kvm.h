@@ -159,6 +159,15 @@ size_t kvm_port_counts(const struct kvm *kvm, struct kvm_port_count *counts, siz
 unsigned int kvm_vcpus(const struct kvm *kvm);
 /* All registers of vCPU @n; it is stopped. */
 int kvm_cpu_state(const struct kvm *kvm, unsigned int n, struct cpu_state *state, struct err *err);
+/*
+ * A second life: whether one can be had, when only the vCPU that is to blame ever ran; and that the
+ * one to come, behind kvm_reset(), is one (replay.c). Then kvm_cpu_state() of that vCPU tells its
+ * registers before its last instruction, or at its last exit. kvm_replayed() says whether it ended
+ * like the first, and how many steps were made.
+ */
+bool kvm_can_replay(const struct kvm *kvm);
+void kvm_replay(struct kvm *kvm);
+bool kvm_replayed(const struct kvm *kvm, uint64_t *steps);
 /* The vCPU on whose account the machine ended, by a fault or by an access to a device; -1: none. */
 int kvm_culprit(const struct kvm *kvm);
 

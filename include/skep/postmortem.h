@@ -16,6 +16,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "skep/config.h"
+
 struct ending;
 struct err;
 struct postmortem;
@@ -26,6 +28,19 @@ enum postmortem_detail {
 	POSTMORTEM_SHORT, /* fits on a screen */
 	POSTMORTEM_FULL,
 };
+
+enum postmortem_replay {
+	/* A second life when this host's KVM left no registers of the first, and it can be had. */
+	POSTMORTEM_REPLAY_AUTO,
+	POSTMORTEM_REPLAY_ON, /* also when it left some */
+	POSTMORTEM_REPLAY_OFF,
+};
+
+struct postmortem_options {
+	unsigned int detail; /* enum postmortem_detail */
+	unsigned int replay; /* enum postmortem_replay */
+};
+extern const struct option postmortem_option_table[];
 
 /*
  * Before the guest runs: @symbols is the ELF file that its addresses are named by; NULL: the kernel
@@ -43,6 +58,16 @@ void postmortem_prepare(struct postmortem *pm);
 
 /* Whether an ending is one that wants explaining. */
 bool postmortem_due(const struct ending *ending);
+
+/*
+ * Whether the end wants a second life (vm_replay()), by what there is of the first. If so,
+ * postmortem_replay() has it; what is written before tells of the first life, and what is written
+ * behind of the second, if that came to the same end, or of why there was none.
+ */
+bool postmortem_wants_replay(struct postmortem *pm, const struct ending *ending,
+			     enum postmortem_replay when);
+/* False: what is left of the first life is lost, and there is nothing of the second. */
+bool postmortem_replay(struct postmortem *pm);
 
 /* Behind vm_run(). */
 void postmortem_write(struct postmortem *pm, const struct ending *ending,

@@ -86,6 +86,19 @@ bool vm_paused(const struct vm *vm);
  */
 void vm_watch_closely(struct vm *vm);
 
+/*
+ * Has the machine live once more, from its start, when it has ended in a triple fault behind which
+ * this host's KVM leaves no registers: in silence, and at the end one instruction at a time. Then
+ * vm_cpu_state() tells of that life, and memory is that life's. vm_can_replay() is 0, or -errno and
+ * why there can be no second life; vm_replay() is 0 when it came to the same end. Else what the
+ * first life left is lost. Control thread, behind vm_run().
+ */
+struct vm_replay {
+	uint64_t steps; /* instructions that were done one at a time */
+};
+int vm_can_replay(const struct vm *vm, struct err *err);
+int vm_replay(struct vm *vm, struct vm_replay *replay, struct err *err);
+
 /* Takes the machine apart; consoles write out what they hold. NULL is allowed. */
 void vm_destroy(struct vm *vm);
 

@@ -12,7 +12,6 @@
 #include "lint.h"
 #include "result.h"
 #include "skep/log.h"
-#include "skep/postmortem.h"
 #include "timeline.h"
 
 struct config;
@@ -34,7 +33,6 @@ struct machine_args {
 	const char *result;
 	const char *symbols; /* an ELF file; NULL: the kernel */
 	struct lint_run lint;
-	enum postmortem_detail post_mortem; /* on stderr */
 	struct timeline_args timeline;
 	struct log log;
 };

@@ -304,23 +304,6 @@ static int apply_lint(void *ctx, const struct flag *flag, const char *value, str
 	return config_set(args->config, "trace.memory", "on", err);
 }
 
-static int apply_post_mortem(void *ctx, const struct flag *flag, const char *value, struct err *err)
-{
-	static const char *const words[] = {"off", "short", "full", NULL};
-	struct machine_args *args = ctx;
-	const char *near;
-
-	(void)flag;
-	for (unsigned int i = 0; words[i]; i++)
-		if (!strcmp(value, words[i])) {
-			args->post_mortem = (enum postmortem_detail)i;
-			return 0;
-		}
-	near = nearest_word(value, words);
-	return err_set(err, EINVAL, "--post-mortem: '%.32s' is not off, short or full%s%s%s", value,
-		       near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-}
-
 const struct flag machine_flags[] = {
 	{'k', "kernel", "FILE", "kernel to boot; without one, the built-in demo guest", apply_key,
 	 "boot.kernel"},
@@ -375,8 +358,9 @@ const struct flag machine_flags[] = {
 	 apply_symbols, NULL},
 	{0, "lint", NULL, "tell what the guest gets wrong with its devices; `skep trace --rules`",
 	 apply_lint, NULL},
-	{0, "post-mortem", "short|full|off",
-	 "say on stderr why a guest died: how much (default short)", apply_post_mortem, NULL},
+	{0, "post-mortem", "short|full|off[,replay=WHEN]",
+	 "say on stderr why a guest died: how much (default short)", apply_list,
+	 "postmortem.detail"},
 	{0, "dump", "FILE[,when=always]",
 	 "write memory and registers as an ELF core, for gdb, when the guest ends badly",
 	 apply_list, "dump.path"},
@@ -394,7 +378,6 @@ const struct flag machine_flags[] = {
 int machine_args_init(struct machine_args *args, struct err *err)
 {
 	log_init(&args->log, STDERR_FILENO, LOG_WARN);
-	args->post_mortem = POSTMORTEM_SHORT;
 	args->config = config_new();
 	if (!args->config)
 		return err_sys(err, ENOMEM, "options");

@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "autopsy.h"
 #include "machine.h"
 #include "skep/chan.h"
 #include "skep/clock.h"
 #include "skep/config.h"
-#include "skep/dump.h"
 #include "skep/err.h"
 #include "skep/kvm.h"
 #include "skep/vm.h"
@@ -50,33 +50,9 @@ static void check_budgets(struct machine_args *args, struct result *result)
 		result->ending = late;
 }
 
-static char *post_mortem(struct postmortem *pm, const struct ending *ending,
-			 enum postmortem_detail detail)
-{
-	char *text = NULL;
-	size_t len;
-	FILE *to = open_memstream(&text, &len);
-
-	if (!to)
-		return NULL;
-	postmortem_write(pm, ending, detail, to);
-	fclose(to);
-	return text;
-}
-
-/* Why the guest died, while its registers and its memory are there. */
-static void explain(const struct machine_args *args, struct postmortem *pm, struct result *result)
-{
-	if (args->post_mortem == POSTMORTEM_OFF || !postmortem_due(&result->ending))
-		return;
-	result->post_mortem = post_mortem(pm, &result->ending, args->post_mortem);
-	if (args->result)
-		result->post_mortem_full = post_mortem(pm, &result->ending, POSTMORTEM_FULL);
-}
-
 /* What there is to tell of a machine that has ended. */
 static void collect(struct machine_args *args, const struct machine_hooks *hooks, struct vm *vm,
-		    struct postmortem *pm, struct result *result)
+		    struct result *result)
 {
 	result->ran = true;
 	vm_timeline(vm, result->started, &result->timeline);
@@ -87,38 +63,15 @@ static void collect(struct machine_args *args, const struct machine_hooks *hooks
 	result->status = ending_status(&result->ending);
 	if (args->result)
 		result_collect(result, vm, args->result_state);
-	explain(args, pm, result);
 	if (args->dump_state)
 		vm_dump_state(vm, stderr);
-}
-
-static int open_dump(const struct machine_args *args, struct dump **dump, struct err *err)
-{
-	struct dump_options options = {0};
-	int ret = config_read(args->config, "dump", dump_option_table, &options, err);
-
-	return ret || !options.path ? ret : dump_open(dump, &options, err);
-}
-
-/* A dump that cannot be written changes nothing of how the guest ended. */
-static void write_dump(struct machine_args *args, struct vm *vm, const struct postmortem *pm,
-		       struct dump *dump)
-{
-	struct err err;
-
-	if (dump_write(dump, vm, postmortem_bits(pm), &err))
-		log_error(&args->log, "%s", err.text);
-	else
-		log_warn(&args->log, "memory and registers are in %s",
-			 config_get(args->config, "dump.path"));
 }
 
 static int run(struct machine_args *args, const struct machine_hooks *hooks, struct result *result,
 	       struct err *err)
 {
 	char screen[SCREEN_TEXT_MAX] = "";
-	struct postmortem *pm = NULL;
-	struct dump *dump = NULL;
+	struct autopsy autopsy = {.pm = NULL};
 	struct vm *vm;
 	int kvm_fd = kvm_open(err);
 	int ret;
@@ -133,9 +86,7 @@ static int run(struct machine_args *args, const struct machine_hooks *hooks, str
 	if (hooks && hooks->ready)
 		ret = hooks->ready(hooks->ctx, vm, err);
 	if (!ret)
-		ret = postmortem_open(&pm, vm, args->symbols, err);
-	if (!ret)
-		ret = open_dump(args, &dump, err);
+		ret = autopsy_open(&autopsy, args, vm, err);
 	if (args->result || args->timeline.show || args->timeline.budget_count)
 		vm_listen(vm);
 	if (!ret && args->lint.on)
@@ -144,13 +95,11 @@ static int run(struct machine_args *args, const struct machine_hooks *hooks, str
 		ret = vm_run(vm, &result->ending, err);
 	lint_end(&args->lint);
 	if (!ret) {
-		collect(args, hooks, vm, pm, result);
-		if (dump && dump_due(dump, &result->ending))
-			write_dump(args, vm, pm, dump);
+		collect(args, hooks, vm, result);
 		vm_last_screen(vm, screen);
+		autopsy_do(&autopsy, args, vm, result);
 	}
-	dump_close(dump);
-	postmortem_close(pm);
+	autopsy_close(&autopsy);
 	vm_destroy(vm);
 	/* Behind what consoles had left to say. */
 	fputs(screen, stdout);

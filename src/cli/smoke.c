@@ -185,6 +185,9 @@ static int set_defaults(struct machine_args *args, struct err *err)
 	args->lint.fails = true;
 	if (!ret)
 		ret = config_set(args->config, "machine.timeout", TIMEOUT_USUAL, err);
+	/* A verdict does not wait for a second life. */
+	if (!ret)
+		ret = config_set(args->config, "postmortem.replay", "off", err);
 	return ret ? ret : config_set(args->config, "device.com1.backend", "stdout", err);
 }
 

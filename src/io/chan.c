@@ -56,6 +56,8 @@ void chan_put(struct chan *c, const uint8_t *data, size_t len)
 	bool post = false;
 	size_t n;
 
+	if (c->dev->machine->silent)
+		return;
 	atomic_fetch_add_explicit(&c->dev->machine->signs, 1, memory_order_relaxed);
 	/* Only grown before a vCPU runs, so no lock. */
 	for (struct chan_tap *t = c->untapped ? NULL : c->dev->machine->taps; t; t = t->next)
@@ -477,6 +479,9 @@ static void offer(struct chan *c)
 	struct device *dev = c->dev;
 	size_t until, taken;
 	bool blocked;
+
+	if (dev->machine->silent)
+		return;
 
 	if (c->ops)
 		device_lock(dev);

@@ -93,6 +93,9 @@ void exit_record(struct vcpu *vcpu, int errnum)
 		e.sub = (uint8_t)MIN(run->exit_reason, (uint32_t)UINT8_MAX);
 		describe(run, &e);
 	}
+	/* Steps would leave no room for others. */
+	if (e.sub == KVM_EXIT_DEBUG)
+		return;
 	trace_exits_add(&vcpu->last, &e);
 	if (trace_on())
 		trace_put_event(&e);
@@ -309,7 +312,10 @@ bool exit_handle(struct vcpu *vcpu)
 	atomic_store_explicit(&vcpu->all_exits,
 			      atomic_load_explicit(&vcpu->all_exits, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
-	again = handle(vcpu);
+	replay_keep(vcpu);
+	if (vcpu->kvm->replay.on)
+		replay_note(vcpu);
+	again = (vcpu->kvm->replay.on && vcpu->run->exit_reason == KVM_EXIT_DEBUG) || handle(vcpu);
 	if (!again || (going && atomic_load_explicit(&vcpu->kvm->stop, memory_order_relaxed)))
 		blame(vcpu);
 	return again;

@@ -196,6 +196,7 @@ void irqchip_offer(struct vcpu *vcpu)
 	if (atomic_load(&kvm->intr) && vcpu->run->ready_for_interrupt_injection) {
 		vector = irqs_acknowledge(kvm->machine->irqs);
 		interrupt.irq = (uint32_t)vector;
+		vcpu->offered = vector;
 		if (vector >= 0)
 			ioctl(vcpu->fd, KVM_INTERRUPT, &interrupt);
 		vcpu->run->ready_for_interrupt_injection = 0;

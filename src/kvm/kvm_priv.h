@@ -45,7 +45,11 @@ struct vcpu {
 	uint64_t first_exit;
 	struct trace_exits last; /* exits */
 	struct trace_ring *ring;
-	bool shut_down; /* its last exit said so */
+	bool shut_down;       /* its last exit said so */
+	struct kvm_regs then; /* at its last exit but that */
+	bool has_then;
+	uint64_t born; /* exits before its present life */
+	int offered;   /* the last vector that the 8259A pair gave it; -1: none */
 };
 
 /* burst.c */
@@ -72,17 +76,32 @@ struct burst {
 	unsigned int starved;
 };
 
+/* replay.c */
+struct replay {
+	bool on;
+	unsigned int vcpu;
+	uint64_t from;  /* exits until it is stepped */
+	uint64_t until; /* clock_now() when stepping is given up; 0: it has not begun */
+	uint64_t steps;
+	bool has, stepped;
+	uint64_t handlers[4];  /* where it is stopped as well; 0: nowhere */
+	struct kvm_dtable idt; /* for which they are these */
+	bool entered;          /* one of these, with the step before */
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+};
+
 struct kvm {
 	int sys_fd;
 	int fd;
 	struct machine *machine;
 	const struct topology *topology;
 	size_t run_size;
-	bool syncs;        /* with each exit KVM leaves the registers in vcpu->run */
-	bool split;        /* the local APICs are KVM's; the other chips are devices */
-	atomic_bool stop;  /* vCPU threads leave their loop */
-	atomic_bool pause; /* vCPU threads park */
-	atomic_bool intr;  /* split: INTR of the 8259A pair is high */
+	bool syncs;         /* with each exit KVM leaves the registers in vcpu->run */
+	bool split;         /* the local APICs are KVM's; the other chips are devices */
+	atomic_bool stop;   /* vCPU threads leave their loop */
+	atomic_bool pause;  /* vCPU threads park */
+	atomic_bool intr;   /* split: INTR of the 8259A pair is high */
 	atomic_int culprit; /* the vCPU that ended the machine; -1: none */
 	unsigned int address_bits;
 	unsigned int vcpu_count;
@@ -107,6 +126,7 @@ struct kvm {
 	} routes[ROUTES_MAX];
 
 	struct burst burst;
+	struct replay replay;
 
 	/* kvm_progress(); control thread. */
 	struct {
@@ -124,6 +144,12 @@ void irqchip_offer(struct vcpu *vcpu);
 /* doorbell.c */
 void doorbell_attach(struct kvm *kvm);
 void doorbell_detach(struct kvm *kvm);
+
+/* replay.c */
+/* Behind each exit, before it is handled: keeps the general registers. */
+void replay_keep(struct vcpu *vcpu);
+/* The same in a second life. */
+void replay_note(struct vcpu *vcpu);
 
 /* burst.c */
 void burst_create(struct kvm *kvm);

@@ -129,6 +129,26 @@ static void get_rest(const struct vcpu *vcpu, struct cpu_state *s)
 		s->activity = CPU_AWAITS_SIPI;
 }
 
+/* To a moment before the vCPU's end, if it has no registers of that. */
+static void go_back(const struct vcpu *vcpu, struct cpu_state *s)
+{
+	const struct replay *r = &vcpu->kvm->replay;
+	const struct cpu_state blank = {
+		.exception = -1, .interrupt = s->interrupt, .address_bits = s->address_bits};
+
+	if (r->on && r->vcpu == vcpu->id && r->has) {
+		*s = blank;
+		take_regs(s, &r->regs);
+		take_sregs(s, &r->sregs);
+		s->when = r->stepped ? CPU_SECOND_STEP : CPU_SECOND_EXIT;
+	} else if (s->rip == RESET_RIP && s->segment[CPU_CS].selector == RESET_CS) {
+		*s = blank;
+		if (vcpu->has_then)
+			take_regs(s, &vcpu->then);
+		s->when = vcpu->has_then ? CPU_LAST_EXIT_GENERAL : CPU_LAST_EXIT_NOTHING;
+	}
+}
+
 int kvm_cpu_state(const struct kvm *kvm, unsigned int n, struct cpu_state *s, struct err *err)
 {
 	const struct vcpu *vcpu = &kvm->vcpus[n];
@@ -144,8 +164,9 @@ int kvm_cpu_state(const struct kvm *kvm, unsigned int n, struct cpu_state *s, st
 	get_msrs(vcpu, s);
 	get_rest(vcpu, s);
 	s->address_bits = kvm->address_bits;
-	s->reset = atomic_load(&kvm->culprit) == (int)n && vcpu->shut_down && s->rip == RESET_RIP &&
-		   s->segment[CPU_CS].selector == RESET_CS;
+	s->interrupt = vcpu->offered;
+	if (vcpu->shut_down)
+		go_back(vcpu, s);
 	return 0;
 }
 

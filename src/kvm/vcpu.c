@@ -79,7 +79,9 @@ int vcpu_create(struct kvm *kvm, struct vcpu *vcpu, unsigned int id, struct kvm_
 
 	vcpu->kvm = kvm;
 	vcpu->id = id;
-	vcpu->shut_down = false;
+	vcpu->shut_down = vcpu->has_then = false;
+	vcpu->born = atomic_load_explicit(&vcpu->all_exits, memory_order_relaxed);
+	vcpu->offered = -1;
 	vcpu->fd = ioctl(kvm->fd, KVM_CREATE_VCPU, topology_apic_id(kvm->topology, id));
 	if (vcpu->fd < 0)
 		return err_sys(err, errno, "KVM cannot make vCPU %u", id);

@@ -301,6 +301,7 @@ static void guess(const struct view *v, struct first *f, const struct insn *insn
 {
 	const struct cpu_state *cpu = v->cpu;
 	const char *text = insn->len ? insn->text : "?";
+	struct delivery meant;
 	struct walk w;
 
 	if (cpu->exception >= 0) {
@@ -308,6 +309,18 @@ static void guess(const struct view *v, struct first *f, const struct insn *insn
 		say(d, "At RIP %llx%s, in `%s`, %s was under way.", (unsigned long long)cpu->rip,
 		    name_of(v, cpu->rip).s, text, vector_text(f->vector).s);
 		return;
+	}
+	if (cpu->rflags & RFLAGS_IF && cpu->interrupt >= 0) {
+		deliver(v->mem, cpu, (unsigned int)cpu->interrupt, &meant);
+		if (meant.fault >= 0) {
+			f->vector = cpu->interrupt;
+			say(d,
+			    "At RIP %llx%s, in `%s`: most likely interrupt %d, which the 8259A "
+			    "pair gave last.",
+			    (unsigned long long)cpu->rip, name_of(v, cpu->rip).s, text,
+			    cpu->interrupt);
+			return;
+		}
 	}
 	walk(v->mem, cpu, cpu->cr2, WALK_READ, &w);
 	if (cpu->cr0 & CR0_PG && cpu->cr2 && w.fault == VECTOR_PF) {
@@ -334,6 +347,11 @@ static void diagnose_fault(const struct view *v, bool triple, struct diagnosis *
 	struct insn insn;
 	struct first f;
 
+	if (cpu->when == CPU_SECOND_EXIT) {
+		say(d, "Which exception began it is not known. As an example, #GP:");
+		follow(v, VECTOR_GP, d);
+		return;
+	}
 	if (find_first(v, &f, &insn))
 		say(d, "At RIP %llx%s%s%s%s: %s%s%s.", (unsigned long long)cpu->rip,
 		    name_of(v, cpu->rip).s, insn.len ? ", in `" : "", insn.text,

@@ -482,8 +482,13 @@ static int put_region(const struct dump *d, const struct gmem_region *r, uint64_
 static int put_all(struct dump *d, const struct core *c, struct err *err)
 {
 	uint64_t at = c->memory;
-	int ret = put(d, c->headers.bytes, headers_len(&c->headers), 0, err);
+	int ret = 0;
 
+	/* It may be the second. */
+	if (ftruncate(d->fd, 0))
+		ret = err_sys(err, errno, "cannot write the dump %s", d->path);
+	if (!ret)
+		ret = put(d, c->headers.bytes, headers_len(&c->headers), 0, err);
 	if (!ret)
 		ret = put(d, c->notes.bytes, c->notes.len, headers_len(&c->headers), err);
 	for (unsigned int i = 0; !ret && i < c->region_count; i++) {

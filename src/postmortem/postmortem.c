@@ -26,6 +26,24 @@
 struct postmortem {
 	struct vm *vm;
 	struct symbols *symbols;
+	struct vm_replay replay;
+	struct err no_replay; /* why there was none; "" when that needs no explanation */
+};
+
+const struct option postmortem_option_table[] = {
+	{.name = "detail",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct postmortem_options, detail),
+	 .choices = "off|short|full",
+	 .fallback = "short",
+	 .help = "how much is said of why a guest died"},
+	{.name = "replay",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct postmortem_options, replay),
+	 .choices = "auto|on|off",
+	 .fallback = "auto",
+	 .help = "a second life to see the last instruction; auto: where KVM left no registers"},
+	OPTION_END,
 };
 
 int postmortem_open(struct postmortem **out, struct vm *vm, const char *symbols, struct err *err)
@@ -107,12 +125,59 @@ static void write_sentence(const char *text, FILE *to)
 	fputc('\n', to);
 }
 
-/* What lies in memory would be looked at with the wrong registers. */
-static void write_reset(FILE *to)
+bool postmortem_wants_replay(struct postmortem *pm, const struct ending *ending,
+			     enum postmortem_replay when)
 {
-	fprintf(to,
-		"  This host's KVM resets a vCPU at a triple fault before anybody can look at it,\n"
-		"  so what its registers held is gone (kvm_amd does so; kvm_intel does not).\n");
+	const int culprit = vm_culprit(pm->vm);
+	struct cpu_state cpu;
+
+	if (ending->kind != END_TRIPLE_FAULT || when == POSTMORTEM_REPLAY_OFF || culprit < 0 ||
+	    vm_cpu_state(pm->vm, (unsigned int)culprit, &cpu, NULL))
+		return false;
+	if (when == POSTMORTEM_REPLAY_AUTO && cpu.when == CPU_NOW)
+		return false;
+	return !vm_can_replay(pm->vm, &pm->no_replay);
+}
+
+bool postmortem_replay(struct postmortem *pm)
+{
+	return !vm_replay(pm->vm, &pm->replay, &pm->no_replay);
+}
+
+/* Of which moment the registers are. */
+static void write_moment(const struct postmortem *pm, const struct cpu_state *cpu, FILE *to)
+{
+	char text[400];
+
+	switch (cpu->when) {
+	case CPU_NOW:
+		return;
+	case CPU_LAST_EXIT_GENERAL:
+	case CPU_LAST_EXIT_NOTHING:
+		write_sentence("This host's KVM resets a vCPU at a triple fault, so its registers "
+			       "are lost. What is here is from its last exit to skep, some time "
+			       "before the fault.",
+			       to);
+		if (*pm->no_replay.text) {
+			snprintf(text, sizeof(text),
+				 "There was no second life to see more: %.300s.",
+				 pm->no_replay.text);
+			write_sentence(text, to);
+		}
+		return;
+	case CPU_SECOND_EXIT:
+		write_sentence("These are the registers of a second life, which came to the same "
+			       "end, at its last exit to skep, some time before the fault.",
+			       to);
+		return;
+	case CPU_SECOND_STEP:
+		snprintf(text, sizeof(text),
+			 "These are the registers of a second life, which came to the same end, "
+			 "before its last instruction; %llu were done one by one.",
+			 (unsigned long long)pm->replay.steps);
+		write_sentence(text, to);
+		return;
+	}
 }
 
 static void write_walks(const struct view *v, const struct diagnosis *d, bool all, FILE *to)
@@ -219,9 +284,12 @@ void postmortem_write(struct postmortem *pm, const struct ending *ending,
 	fprintf(to, "--- post-mortem of vCPU %u of %u\n", id, vm_vcpus(pm->vm));
 	if (vm_cpu_state(pm->vm, id, &cpu, &err)) {
 		fprintf(to, "  %s\n", err.text);
-	} else if (cpu.reset) {
-		write_reset(to);
+	} else if (cpu.when == CPU_LAST_EXIT_GENERAL || cpu.when == CPU_LAST_EXIT_NOTHING) {
+		write_moment(pm, &cpu, to);
+		if (cpu.when == CPU_LAST_EXIT_GENERAL)
+			registers_write(&v, false, to);
 	} else {
+		write_moment(pm, &cpu, to);
 		diagnose(&v, ending, &d);
 		for (unsigned int i = 0; i < d.count; i++)
 			write_sentence(d.lines[i], to);

@@ -111,12 +111,18 @@ static void msrs_write(const struct cpu_state *cpu, FILE *to)
 void registers_write(const struct view *v, bool all, FILE *to)
 {
 	const struct cpu_state *cpu = v->cpu;
-	const unsigned int bits = cpu->efer & EFER_LMA ? 64 : cpu_code_bits(cpu);
+	const bool general = cpu->when == CPU_LAST_EXIT_GENERAL;
+	const unsigned int bits = cpu->efer & EFER_LMA || general ? 64 : cpu_code_bits(cpu);
 
 	fprintf(to, "Registers\n");
 	fprintf(to, "    %cIP %llx%s\n", bits == 64 ? 'R' : 'E', (unsigned long long)cpu->rip,
 		name_of(v, cpu->rip).s);
 	general_write(cpu, bits, to);
+	if (general) {
+		fprintf(to, "    RFLAGS %llx [%s]\n", (unsigned long long)cpu->rflags,
+			BITS(cpu->rflags, rflags_bits));
+		return;
+	}
 	fprintf(to, "    RFLAGS %llx [%s]  EFER %llx [%s]\n", (unsigned long long)cpu->rflags,
 		BITS(cpu->rflags, rflags_bits), (unsigned long long)cpu->efer,
 		BITS(cpu->efer, efer_bits));
@@ -129,5 +135,6 @@ void registers_write(const struct view *v, bool all, FILE *to)
 	if (!all)
 		return;
 	segments_write(v, to);
-	msrs_write(cpu, to);
+	if (cpu->when == CPU_NOW)
+		msrs_write(cpu, to);
 }

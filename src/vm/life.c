@@ -201,8 +201,7 @@ static int run_once(struct vm *vm, struct err *err)
 	return ret ? err_sys(err, -ret, "the control thread cannot do I/O") : 0;
 }
 
-/* As a reset line does it: devices and processors start anew, memory keeps what it held. */
-static int reset(struct vm *vm, struct err *err)
+int vm_reset(struct vm *vm, struct err *err)
 {
 	int ret;
 
@@ -223,7 +222,7 @@ static int run_through_resets(struct vm *vm, struct err *err)
 
 	while (!ret && !atomic_load(&vm->ending_taken)) {
 		if (atomic_exchange(&vm->reset_asked, false))
-			ret = reset(vm, err);
+			ret = vm_reset(vm, err);
 		if (!ret)
 			ret = run_once(vm, err);
 	}

@@ -68,6 +68,7 @@ static const struct {
 	{"machine", machine_options, 0},
 	{"device", NULL, 0},
 	{"dump", NULL, 0},
+	{"postmortem", NULL, 0},
 };
 
 int vm_defaults(struct config *config, struct err *err)

@@ -92,6 +92,8 @@ void vm_watch_stop(struct vm *vm);
 void vm_end(struct machine *m, const struct ending *ending);
 bool vm_toggle_pause(struct machine *m);
 void vm_on_ended(struct post *post);
+/* As a reset line does it: devices and processors start anew, memory keeps what it held. */
+int vm_reset(struct vm *vm, struct err *err);
 int vm_take_signals(struct vm *vm, struct err *err);
 
 #endif

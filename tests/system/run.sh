@@ -55,7 +55,7 @@ cp "$1/skep" "$here/all.sh" "$stage"
 cp "$1/tests/unit_gmem" "$stage"
 mkdir "$stage/guest" "$stage/images"
 cp -r "$here"/../guest/{run.sh,list,expect,files,input} "$stage/guest"
-cp "$1"/tests/guest/{*.bz,*.raw,*.img,multiboot*.elf} "$stage/images"
+cp "$1"/tests/guest/{*.bz,*.raw,*.img,{multiboot*,faults}.elf} "$stage/images"
 asan=''
 if (($# > 1)); then
 	cp "$2/skep" "$stage/skep.asan"
