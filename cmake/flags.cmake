@@ -1,6 +1,7 @@
 # How everything that runs on the host is compiled: warnings, hardening, sanitizers.
 include(CheckCCompilerFlag)
 include(CheckCSourceCompiles)
+include(CheckLinkerFlag)
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
 
@@ -28,7 +29,9 @@ if(SKEP_SANITIZE)
 elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
   target_compile_options(skep_flags INTERFACE
     -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection
-    -ffunction-sections -fdata-sections)
+    -ffunction-sections -fdata-sections
+    # Nothing unwinds a stack at run time; debuggers have their own tables, which strip takes.
+    -fno-asynchronous-unwind-tables -fno-unwind-tables)
   # Clang before 16 wants to be asked twice.
   check_c_compiler_flag(-ftrivial-auto-var-init=zero SKEP_HAVE_AUTO_INIT)
   if(SKEP_HAVE_AUTO_INIT)
@@ -36,6 +39,11 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
   endif()
   target_link_options(skep_flags INTERFACE
     -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--gc-sections -Wl,--as-needed)
+  # Tables of pointers need a relocation each, which this packs to a bit. Old linkers ignore it.
+  check_linker_flag(C -Wl,-z,pack-relative-relocs SKEP_HAVE_RELR)
+  if(SKEP_HAVE_RELR)
+    target_link_options(skep_flags INTERFACE -Wl,-z,pack-relative-relocs)
+  endif()
   # Control flow: clang checks every indirect call against the callee's type, which needs
   # link-time optimisation, and whose jump tables do not get along with branch tracking before
   # clang 15. Where that is not to be had, the processor's branch tracking and shadow stack are.
