@@ -39,8 +39,11 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
   endif()
   target_link_options(skep_flags INTERFACE
     -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--gc-sections -Wl,--as-needed)
-  # Tables of pointers need a relocation each, which this packs to a bit. Old linkers ignore it.
-  check_linker_flag(C -Wl,-z,pack-relative-relocs SKEP_HAVE_RELR)
+  # Tables of pointers need a relocation each, which this packs to a bit. Linkers that do not know it
+  # warn and go on, and so lld is not asked.
+  if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+    check_linker_flag(C -Wl,-z,pack-relative-relocs SKEP_HAVE_RELR)
+  endif()
   if(SKEP_HAVE_RELR)
     target_link_options(skep_flags INTERFACE -Wl,-z,pack-relative-relocs)
   endif()
