@@ -58,6 +58,7 @@ enum end_kind {
 struct ending {
 	enum end_kind kind;
 	unsigned int code;
+	bool orderly;     /* END_UNMET of a guest that had ended well by itself */
 	char reason[384]; /* one sentence */
 };
 
@@ -93,7 +94,7 @@ struct machine {
 	 */
 	bool (*toggle_pause)(struct machine *m);
 
-	/* Grows as devices on workers get work done, and with the bytes of consoles. */
+	/* Grows as devices on workers get work done. */
 	atomic_ulong signs;
 
 	/* Consoles neither say nor take anything. Changed while no vCPU runs. */

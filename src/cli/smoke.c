@@ -211,6 +211,7 @@ static void check_command(const struct smoke *s, struct ending *ending)
 	if (!s->exec.command || ending->kind != END_POWEROFF)
 		return;
 	ending->kind = END_UNMET;
+	ending->orderly = true;
 	snprintf(how, sizeof(how), "%s", ending->reason);
 	snprintf(ending->reason, sizeof(ending->reason),
 		 "%.300s, and the command's status did not come", how);

@@ -58,7 +58,6 @@ void chan_put(struct chan *c, const uint8_t *data, size_t len)
 
 	if (c->dev->machine->silent)
 		return;
-	atomic_fetch_add_explicit(&c->dev->machine->signs, 1, memory_order_relaxed);
 	/* Only grown before a vCPU runs, so no lock. */
 	for (struct chan_tap *t = c->untapped ? NULL : c->dev->machine->taps; t; t = t->next)
 		t->bytes(t, c->dev, data, len);

@@ -97,8 +97,9 @@ bool postmortem_due(const struct ending *ending)
 	case END_STUCK:
 	case END_HALTED:
 	case END_TIMEOUT:
-	case END_UNMET:
 		return true;
+	case END_UNMET:
+		return !ending->orderly;
 	default:
 		return false;
 	}

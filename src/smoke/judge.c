@@ -54,7 +54,8 @@ struct judge {
 	unsigned int rule_count;
 	unsigned int pattern_sets;
 	bool patterns_said;
-	struct regex *patterns; /* any of them; NULL: none are wanted */
+	struct regex *patterns; /* any of them that begins a line; NULL: none are wanted */
+	struct regex *anywhere; /* any of the others; the same */
 	bool until_end;
 
 	struct console *consoles[JUDGE_CONSOLES];
@@ -104,6 +105,7 @@ void judge_free(struct judge *j)
 	for (int i = 0; i < j->console_count; i++)
 		free(j->consoles[i]);
 	regex_free(j->patterns);
+	regex_free(j->anywhere);
 	regexes_close(j->set);
 	free(j->steps);
 	free(j->rules);
@@ -111,12 +113,12 @@ void judge_free(struct judge *j)
 }
 
 static int compile(struct judge *j, struct regex **re, const char *where, const char *text,
-		   struct err *err)
+		   bool going, struct err *err)
 {
 	int ret = j->set ? 0 : regexes_open(&j->set, err);
 
 	if (!ret)
-		ret = regex_compile(re, j->set, text, err);
+		ret = regex_compile(re, j->set, text, going, err);
 	if (ret)
 		err_prefix(err, "%s", where);
 	return ret;
@@ -151,7 +153,7 @@ int judge_expect(struct judge *j, const char *where, const char *regex, struct e
 {
 	struct step *s = add_step(j, STEP_EXPECT, where, regex, err);
 
-	return s ? compile(j, &s->re, where, regex, err) : -ENOMEM;
+	return s ? compile(j, &s->re, where, regex, true, err) : -ENOMEM;
 }
 
 /* A number of seconds in nanoseconds. */
@@ -255,7 +257,7 @@ int judge_rule(struct judge *j, const char *where, enum judge_rule rule, const c
 	*r = (struct rule){.kind = rule, .where = strdup(where), .text = strdup(regex)};
 	if (!r->where || !r->text)
 		return err_sys(err, ENOMEM, "expectations");
-	return compile(j, &r->re, where, regex, err);
+	return compile(j, &r->re, where, regex, true, err);
 }
 
 void judge_set_patterns(struct judge *j, unsigned int sets)
@@ -275,25 +277,68 @@ void judge_until_end(struct judge *j)
 	j->until_end = true;
 }
 
-/* One expression that is any of the patterns: most lines are none, and cost one search. */
+/* Whether @p begins a line, and behind what is common to those that do. */
+static const char *behind_head(const struct pattern *p)
+{
+	const size_t n = strlen(PATTERN_HEAD);
+
+	return strncmp(p->regex, PATTERN_HEAD, n) ? NULL : p->regex + n;
+}
+
+/* Writes those patterns that @j wants and @part says: "a|b|c" with @open in front; false: none. */
+static bool join(const struct judge *j, FILE *to, const char *open,
+		 const char *(*part)(const struct pattern *p))
+{
+	bool any = false;
+
+	for (const struct pattern *p = patterns; p->name; p++) {
+		const char *text = p->set & j->pattern_sets ? part(p) : NULL;
+
+		if (text)
+			fprintf(to, "%s(?:%s)", any ? "|" : open, text);
+		any |= !!text;
+	}
+	return any;
+}
+
+static const char *at_begin(const struct pattern *p)
+{
+	return p->regex[0] == '^' && !behind_head(p) ? p->regex : NULL;
+}
+
+static const char *at_any(const struct pattern *p)
+{
+	return p->regex[0] == '^' ? NULL : p->regex;
+}
+
+/*
+ * Expressions that are any of the patterns: most lines are none, and cost a search each for what
+ * begins a line and for what may be anywhere in it.
+ */
 static int compile_patterns(struct judge *j, struct err *err)
 {
-	char *text = NULL;
-	size_t len = 0;
-	FILE *f;
-	int ret;
+	char *begin = NULL, *any = NULL;
+	size_t begin_len = 0, any_len = 0;
+	FILE *f = open_memstream(&begin, &begin_len), *g = open_memstream(&any, &any_len);
+	bool head;
+	int ret = 0;
 
-	if (!j->pattern_sets)
-		return 0;
-	f = open_memstream(&text, &len);
-	if (!f)
-		return err_sys(err, ENOMEM, "patterns");
-	for (const struct pattern *p = patterns; p->name; p++)
-		if (p->set & j->pattern_sets)
-			fprintf(f, "%s(?:%s)", ftell(f) ? "|" : "", p->regex);
-	ret = fclose(f) ? err_sys(err, ENOMEM, "patterns")
-			: compile(j, &j->patterns, "patterns", text, err);
-	free(text);
+	if (!f || !g)
+		ret = err_sys(err, ENOMEM, "patterns");
+	if (!ret) {
+		head = join(j, f, PATTERN_HEAD "(?:", behind_head);
+		fputs(head ? ")" : "", f);
+		join(j, f, head ? "|" : "", at_begin);
+		join(j, g, "", at_any);
+	}
+	if ((f && fclose(f)) || (g && fclose(g)))
+		ret = err_sys(err, ENOMEM, "patterns");
+	if (!ret && begin_len)
+		ret = compile(j, &j->patterns, "patterns", begin, false, err);
+	if (!ret && any_len)
+		ret = compile(j, &j->anywhere, "patterns", any, false, err);
+	free(begin);
+	free(any);
 	return ret;
 }
 
@@ -516,21 +561,31 @@ static bool look_at_rules(struct judge *j, struct console *c, enum stream_end en
 	return open;
 }
 
+static bool finds(const struct regex *re, const struct stream *s, enum stream_end end)
+{
+	size_t start, stop;
+
+	return re && search(re, s, end, 0, &start, &stop) == REGEX_YES;
+}
+
+/* A line that stands still is taken for whole. */
 static void look_at_patterns(struct judge *j, struct console *c, enum stream_end end)
 {
 	const struct stream *s = &c->stream;
 	char line[JUDGE_LINE_MAX + 1];
 	struct regex *re;
 	struct err err;
-	size_t start, stop;
 
-	if (!j->patterns || search(j->patterns, s, end, 0, &start, &stop) != REGEX_YES)
+	if (end == STREAM_OPEN)
+		end = STREAM_LINE;
+	if (!finds(j->patterns, s, end) && !finds(j->anywhere, s, end))
 		return;
 	keep(line, s->line, s->len);
 	for (const struct pattern *p = patterns; p->name && !j->decided; p++) {
-		if (!(p->set & j->pattern_sets) || regex_compile(&re, j->set, p->regex, &err))
+		if (!(p->set & j->pattern_sets) ||
+		    regex_compile(&re, j->set, p->regex, false, &err))
 			continue;
-		if (search(re, s, end, 0, &start, &stop) == REGEX_YES) {
+		if (finds(re, s, end)) {
 			decide(j, p->kind, c, line, "%s: %s", p->what, safe(line).s);
 			j->verdict.name = p->name;
 			j->out = j->now + JUDGE_SETTLE;
@@ -719,8 +774,10 @@ void judge_correct(struct judge *j, struct ending *ending)
 	}
 	if (!unmet || !is_guests(ending->kind))
 		return;
-	if (good)
+	if (good) {
 		ending->kind = END_UNMET;
+		ending->orderly = true;
+	}
 	snprintf(how, sizeof(how), "%s", ending->reason);
 	snprintf(ending->reason, sizeof(ending->reason),
 		 "%.180s; it had not said '%.120s' (expectation %u of %u)", how, unmet->text, n,

@@ -12,9 +12,7 @@
 #include "skep/config.h"
 #include "skep/err.h"
 
-/* "<0>", "[    1.234567]", "[    T1]" or "[ C0 ]", in front of a line of Linux's or NetBSD's log.
- */
-#define HEAD "^(?:<\\d+>)?(?:\\[ *\\d+\\.\\d+\\]\\s*)?(?:\\[ *[TC]\\d+\\]\\s*)?"
+#define HEAD PATTERN_HEAD
 
 #define PANICKED "the guest's kernel panicked"
 #define FAULTED  "the guest's kernel met an error of its own"
@@ -37,7 +35,7 @@ const struct pattern patterns[] = {
 	 "[    2.011121] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100"},
 	{PATTERNS_LINUX, "panic", HEAD "Kernel panic - not syncing", END_PANIC, PANICKED,
 	 "[    0.824163] Kernel panic - not syncing: Fatal exception in interrupt"},
-	{PATTERNS_LINUX, "panic-end", "---\\[ end Kernel panic", END_PANIC, PANICKED,
+	{PATTERNS_LINUX, "panic-end", HEAD "---\\[ end Kernel panic", END_PANIC, PANICKED,
 	 "[    1.6] ---[ end Kernel panic - not syncing: sysrq triggered crash ]---"},
 	{PATTERNS_LINUX, "kasan", HEAD "BUG: K(?:A|C|M)SAN: ", END_PANIC, FAULTED,
 	 "[   12.345678] BUG: KASAN: slab-out-of-bounds in kmalloc_oob_right+0x8f/0xa0"},

@@ -24,6 +24,13 @@ enum pattern_set {
 
 #define PATTERNS_USUAL (PATTERNS_LINUX | PATTERNS_BSD | PATTERNS_XEN | PATTERNS_STUDENT)
 
+/*
+ * "<0>", "[    1.234567]", "[    T1]" or "[ C0 ]", in front of a line of Linux's or NetBSD's log.
+ * It is here so that what begins so is looked for with one look at it.
+ */
+#define PATTERN_HEAD \
+	"^(?:<\\d++>)?+(?:\\[ *+\\d++\\.\\d++\\]\\s*+)?+(?:\\[ *+[TC]\\d++ *+\\]\\s*+)?+"
+
 struct pattern {
 	enum pattern_set set;
 	const char *name;

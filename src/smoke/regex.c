@@ -121,7 +121,8 @@ void regexes_close(struct regexes *set)
 }
 
 CALLS_LIBRARY
-int regex_compile(struct regex **out, struct regexes *set, const char *pattern, struct err *err)
+int regex_compile(struct regex **out, struct regexes *set, const char *pattern, bool going,
+		  struct err *err)
 {
 	/* Text that is not UTF-8 would be an error of each search. */
 	const uint32_t options =
@@ -148,7 +149,7 @@ int regex_compile(struct regex **out, struct regexes *set, const char *pattern, 
 			       message, at);
 	}
 	/* Where it fails, matching is slower. */
-	set->pcre2.jit_compile(re->code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD);
+	set->pcre2.jit_compile(re->code, PCRE2_JIT_COMPLETE | (going ? PCRE2_JIT_PARTIAL_HARD : 0));
 	*out = re;
 	return 0;
 }

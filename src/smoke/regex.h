@@ -41,8 +41,12 @@ struct regex_text {
 int regexes_open(struct regexes **set, struct err *err);
 void regexes_close(struct regexes *set);
 
-/* -EINVAL and the reason, with the byte at which the expression goes wrong. */
-int regex_compile(struct regex **re, struct regexes *set, const char *pattern, struct err *err);
+/*
+ * -EINVAL and the reason, with the byte at which the expression goes wrong. @going: it is to be
+ * fast in text that may go on as well.
+ */
+int regex_compile(struct regex **re, struct regexes *set, const char *pattern, bool going,
+		  struct err *err);
 void regex_free(struct regex *re);
 
 /* @start and @end are set for REGEX_YES alone. */

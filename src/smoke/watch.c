@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Each console has two buffers: one that is filled, under the leaf lock of the watch, and one that
- * is being judged. The judge has a lock of its own, beneath which the buffers are exchanged, so
- * batches come to it in order whichever thread brings them; its rank allows that with a device's
- * lock held, as the thread of a vCPU has it here.
+ * Each console has a ring: the thread that puts bytes fills it, one at a time, for it holds the
+ * device's lock or is the port's worker; who has the judge's lock empties it. So batches come to
+ * the judge in order whichever thread brings them. The rank of that lock allows to take it with a
+ * device's lock held, as the thread of a vCPU does whose ring is full.
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -22,8 +22,8 @@
 #include "watch.h"
 
 /* Text is collected for so long: the guest of a chatty console is not disturbed for each line. */
-#define BATCH_DELAY  (5 * NS_PER_MS)
-#define BUFFER_BYTES KIB(32)
+#define BATCH_DELAY (5 * NS_PER_MS)
+#define RING_BYTES  KIB(32) /* a power of two */
 
 /* How often progress is looked for in the time in which there has to be some. */
 #define HANG_LOOKS  8
@@ -31,10 +31,10 @@
 
 struct ear {
 	const struct device *dev;
-	int console;     /* the judge's number */
-	size_t len;      /* of what has been filled */
-	uint8_t *fill;   /* BUFFER_BYTES each */
-	uint8_t *judged; /* the judge's lock */
+	uint8_t *ring;
+	atomic_ulong filled;  /* bytes ever put; the console's thread */
+	atomic_ulong emptied; /* bytes ever taken; the judge's lock */
+	int console;          /* the judge's number; the same */
 };
 
 struct watch {
@@ -43,12 +43,12 @@ struct watch {
 	struct judge *judge;
 	struct chan_tap tap;
 
-	struct lock judging; /* the judge, and ear.judged */
-	struct lock lock;    /* the ears */
+	struct lock judging; /* the judge */
+	struct lock lock;    /* who adds an ear */
 	struct ear ears[JUDGE_CONSOLES];
-	unsigned int ear_count;
-	bool deaf; /* a console is not listened to, for want of room */
-	bool waiting;
+	atomic_uint ear_count;
+	atomic_bool deaf;    /* a console is not listened to, for want of room */
+	atomic_bool waiting; /* the control thread will look by itself */
 
 	/* Control thread. */
 	struct post said;
@@ -67,24 +67,58 @@ struct watch {
 
 /* Listening; any thread */
 
-static struct ear *ear_of(struct watch *w, const struct device *dev)
+static struct ear *find_ear(struct watch *w, const struct device *dev)
+{
+	const unsigned int count = atomic_load_explicit(&w->ear_count, memory_order_acquire);
+
+	for (unsigned int i = 0; i < count; i++)
+		if (w->ears[i].dev == dev)
+			return &w->ears[i];
+	return NULL;
+}
+
+/* A console's first word; NULL: there is no room for what it says. */
+static struct ear *add_ear(struct watch *w, const struct device *dev)
 {
 	struct ear *ear = NULL;
+	unsigned int n;
 
-	for (unsigned int i = 0; i < w->ear_count && !ear; i++)
-		if (w->ears[i].dev == dev)
-			ear = &w->ears[i];
-	if (ear || w->ear_count == JUDGE_CONSOLES)
-		return ear;
-	ear = &w->ears[w->ear_count];
-	ear->fill = malloc(2 * BUFFER_BYTES);
-	if (!ear->fill)
-		return NULL;
-	ear->judged = ear->fill + BUFFER_BYTES;
-	ear->dev = dev;
-	ear->console = -1;
-	w->ear_count++;
+	lock_take(&w->lock);
+	n = atomic_load(&w->ear_count);
+	if (n < JUDGE_CONSOLES) {
+		ear = &w->ears[n];
+		ear->dev = dev;
+		ear->console = -1;
+		ear->ring = malloc(RING_BYTES);
+		if (ear->ring)
+			atomic_store(&w->ear_count, n + 1);
+		else
+			ear = NULL;
+	}
+	lock_drop(&w->lock);
+	if (!ear)
+		atomic_store(&w->deaf, true);
 	return ear;
+}
+
+/* Hands the judge what @ear has heard. The judge's lock is held. */
+static void empty(struct watch *w, struct ear *ear)
+{
+	unsigned long at = atomic_load_explicit(&ear->emptied, memory_order_relaxed);
+	unsigned long left = atomic_load(&ear->filled) - at;
+
+	if (left && ear->console < 0)
+		ear->console = judge_console(w->judge, ear->dev->id);
+	while (left) {
+		const size_t from = at % RING_BYTES;
+		const size_t n = MIN(left, RING_BYTES - from);
+
+		if (ear->console >= 0)
+			judge_feed(w->judge, ear->console, ear->ring + from, n, clock_now());
+		at += n;
+		left -= n;
+	}
+	atomic_store_explicit(&ear->emptied, at, memory_order_release);
 }
 
 /* Hands the judge what has been said so far. The judge's lock is held. */
@@ -92,61 +126,39 @@ static void bring(struct watch *w)
 {
 	unsigned int count;
 
-	lock_take(&w->lock);
-	w->waiting = false;
-	count = w->ear_count;
-	lock_drop(&w->lock);
-	for (unsigned int i = 0; i < count; i++) {
-		struct ear *ear = &w->ears[i];
-		uint8_t *text;
-		size_t len;
-
-		lock_take(&w->lock);
-		text = ear->fill;
-		len = ear->len;
-		ear->fill = ear->judged;
-		ear->judged = text;
-		ear->len = 0;
-		lock_drop(&w->lock);
-		if (len && ear->console < 0)
-			ear->console = judge_console(w->judge, ear->dev->id);
-		if (len && ear->console >= 0)
-			judge_feed(w->judge, ear->console, text, len, clock_now());
-	}
+	/* Who fills a ring behind this posts again, or is seen below. */
+	atomic_store(&w->waiting, false);
+	count = atomic_load(&w->ear_count);
+	for (unsigned int i = 0; i < count; i++)
+		empty(w, &w->ears[i]);
 }
 
-/* Returns how much was taken; *@post says that the control thread is to hear of it. */
-static size_t hear(struct watch *w, const struct device *dev, const uint8_t *data, size_t len,
-		   bool *post)
+/* Returns how much there was room for. */
+static size_t fill(struct ear *ear, const uint8_t *data, size_t len)
 {
-	struct ear *ear;
+	const unsigned long at = atomic_load_explicit(&ear->filled, memory_order_relaxed);
+	const unsigned long used = at - atomic_load_explicit(&ear->emptied, memory_order_acquire);
+	const size_t n = MIN(len, RING_BYTES - used), from = at % RING_BYTES;
+	const size_t first = MIN(n, RING_BYTES - from);
 
-	*post = false;
-	lock_take(&w->lock);
-	ear = ear_of(w, dev);
-	if (!ear) {
-		w->deaf = true;
-	} else {
-		len = MIN(len, BUFFER_BYTES - ear->len);
-		memcpy(ear->fill + ear->len, data, len);
-		ear->len += len;
-		*post = !w->waiting;
-		w->waiting = true;
-	}
-	lock_drop(&w->lock);
-	return len;
+	memcpy(ear->ring + from, data, first);
+	memcpy(ear->ring, data + first, n - first);
+	atomic_store(&ear->filled, at + n);
+	return n;
 }
 
 static void on_bytes(struct chan_tap *tap, const struct device *dev, const uint8_t *data,
 		     size_t len)
 {
 	struct watch *w = container_of(tap, struct watch, tap);
+	struct ear *ear = find_ear(w, dev);
 
-	for (;;) {
-		bool post;
-		size_t n = hear(w, dev, data, len, &post);
+	if (!ear)
+		ear = add_ear(w, dev);
+	while (ear && len) {
+		size_t n = fill(ear, data, len);
 
-		if (post)
+		if (!atomic_load(&w->waiting) && !atomic_exchange(&w->waiting, true))
 			worker_post(w->machine->control, &w->said);
 		data += n;
 		len -= n;
@@ -166,7 +178,7 @@ static void type(struct watch *w, int console, const char *text, size_t len)
 	const struct device *dev = NULL;
 	int ret = -ENODEV;
 
-	for (unsigned int i = 0; i < w->ear_count; i++)
+	for (unsigned int i = 0; i < atomic_load(&w->ear_count); i++)
 		if (console >= 0 && w->ears[i].console == console)
 			dev = w->ears[i].dev;
 	if (dev)
@@ -357,7 +369,7 @@ void watch_end(struct watch *w, struct ending *ending)
 	judge_end(w->judge, clock_now());
 	judge_correct(w->judge, ending);
 	lock_drop(&w->judging);
-	if (w->deaf)
+	if (atomic_load(&w->deaf))
 		log_warn(w->machine->log, "not all consoles were judged: there were more than %d",
 			 JUDGE_CONSOLES);
 }
@@ -366,8 +378,8 @@ void watch_free(struct watch *w)
 {
 	if (!w)
 		return;
-	for (unsigned int i = 0; i < w->ear_count; i++)
-		free(MIN(w->ears[i].fill, w->ears[i].judged));
+	for (unsigned int i = 0; i < atomic_load(&w->ear_count); i++)
+		free(w->ears[i].ring);
 	lock_destroy(&w->judging);
 	lock_destroy(&w->lock);
 	free(w);
