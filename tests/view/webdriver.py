@@ -30,15 +30,28 @@ class Browser:
                 self.port = int(found.group(1))
                 break
         if not self.port:
+            self.close()
             raise RuntimeError("chromedriver did not start")
         options = ["--headless=new", f"--window-size={width},{height}", "--disable-gpu",
                    "--force-device-scale-factor=1", "--disable-dev-shm-usage",
                    f"--user-data-dir={self.home}/profile", "--no-first-run",
                    "--disable-background-networking", "--disable-component-update"]
-        if os.geteuid() == 0:
-            options.append("--no-sandbox")  # It refuses root otherwise.
         if dark:
             options.append("--force-dark-mode")
+        # Chromium refuses to be root in its sandbox, and some hosts refuse it the sandbox. The
+        # pages are ours.
+        try:
+            if os.geteuid() == 0:
+                options.append("--no-sandbox")
+            self.begin(options)
+        except RuntimeError:
+            try:
+                self.begin([*options, "--no-sandbox"])
+            except RuntimeError:
+                self.close()
+                raise
+
+    def begin(self, options):
         wanted = {"alwaysMatch": {
             "browserName": "chrome", "goog:chromeOptions": {"args": options},
             "goog:loggingPrefs": {"browser": "ALL"}}}
@@ -51,7 +64,7 @@ class Browser:
         request = urllib.request.Request(at, data, {"Content-Type": "application/json"},
                                          method=method)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             value = json.load(error)["value"]
