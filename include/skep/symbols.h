@@ -50,7 +50,11 @@ bool symbols_name(struct symbols *s, uint64_t address, char *text, size_t room);
 /* The same with "file.c:12". */
 bool symbols_line(struct symbols *s, uint64_t address, char *text, size_t room);
 
-/* The address of @name; false when there is no such symbol. */
+/* The program was moved: from now on addresses that are asked for are @by higher than the file's.
+ */
+void symbols_slide(struct symbols *s, uint64_t by);
+
+/* The address of @name in the file; false when there is no such symbol. */
 bool symbols_find(struct symbols *s, const char *name, uint64_t *address);
 
 #endif

@@ -46,6 +46,7 @@ struct symbols {
 	int fd;
 	bool owned; /* @fd */
 	unsigned int bits;
+	uint64_t slide;
 	char label[192];
 	bool tried; /* symbols_prepare() has been here */
 	int failed; /* -errno of it */
@@ -423,6 +424,7 @@ static const struct symbol *look_up(struct symbols *s, uint64_t *address)
 
 	if (!s || symbols_prepare(s, NULL))
 		return NULL;
+	*address -= s->slide;
 	sym = find(s, *address);
 	if (!sym && linked_at(s, *address, &vaddr)) {
 		*address = vaddr;
@@ -470,6 +472,11 @@ bool symbols_line(struct symbols *s, uint64_t address, char *text, size_t room)
 	put_safe(safe, sizeof(safe), slash ? slash + 1 : file);
 	snprintf(text, room, "%s:%d", safe, number);
 	return true;
+}
+
+void symbols_slide(struct symbols *s, uint64_t by)
+{
+	s->slide = by;
 }
 
 bool symbols_find(struct symbols *s, const char *name, uint64_t *address)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "pm_priv.h"
+#include "skep/bits.h"
 #include "skep/boot.h"
 #include "skep/disasm.h"
 #include "skep/err.h"
@@ -13,6 +14,7 @@
 #include "skep/postmortem.h"
 #include "skep/trace.h"
 #include "skep/vm.h"
+#include "tables.h"
 #include "walk.h"
 
 /* Of the last exits, when few are enough. */
@@ -103,6 +105,36 @@ bool postmortem_due(const struct ending *ending)
 	default:
 		return false;
 	}
+}
+
+/* Whether the symbol @name at @there tells by how much Linux has moved itself (KASLR). */
+static bool slides(struct postmortem *pm, const char *name, uint64_t there)
+{
+	uint64_t at;
+
+	if (!there || !symbols_find(pm->symbols, name, &at) || there - at >= GIB(1) ||
+	    (there - at) & (MIB(2) - 1))
+		return false;
+	symbols_slide(pm->symbols, there - at);
+	return true;
+}
+
+/*
+ * At a random address Linux's symbols are all off by one and the same distance. What is known to
+ * the processor by its address tells which: the entry of system calls, or handlers, the early ones
+ * first.
+ */
+static void find_slide(struct postmortem *pm, const struct view *v)
+{
+	struct gate first, page_fault;
+
+	if (!pm->symbols || !(v->cpu->efer & EFER_LMA))
+		return;
+	gate_read(v->mem, v->cpu, 0, &first);
+	gate_read(v->mem, v->cpu, VECTOR_PF, &page_fault);
+	if (!slides(pm, "entry_SYSCALL_64", v->cpu->lstar) &&
+	    !slides(pm, "asm_exc_page_fault", page_fault.offset))
+		slides(pm, "early_idt_handler_array", first.offset);
 }
 
 /* A sentence in lines that a terminal has room for. */
@@ -291,6 +323,7 @@ void postmortem_write(struct postmortem *pm, const struct ending *ending,
 			registers_write(&v, false, to);
 	} else {
 		write_moment(pm, &cpu, to);
+		find_slide(pm, &v);
 		diagnose(&v, ending, &d);
 		for (unsigned int i = 0; i < d.count; i++)
 			write_sentence(d.lines[i], to);

@@ -89,6 +89,13 @@ kernel 'a text for a kernel' 'text' text
 kernel 'an empty file for a kernel' 'empty' empty
 kernel 'a device for a kernel' '/dev/null' /dev/null
 boots 'a kernel that needs more memory says how much' 125 '[0-9]+ ?M' --memory 16M
+mistake 'symbols of what is no ELF file' 125 'is no ELF file' \
+	"$SKEP" run --symbols "$0"
+mistake 'a dump where nothing can be written' 125 'cannot write the dump /no/such/core' \
+	"$SKEP" run --dump /no/such/core
+mistake 'a dump that is no file' 125 '/dev/null is no regular file' "$SKEP" run --dump /dev/null
+mistake 'a post-mortem of a kind that does not exist' 125 "'ful' is none of off.short.full" \
+	"$SKEP" run --post-mortem ful
 mistake 'an initrd that does not exist' 125 '/no/such/initrd' \
 	"$SKEP" run --kernel "$KERNEL" --initrd /no/such/initrd
 mistake 'an initrd that is a directory' 125 '/tmp.*directory' \

@@ -160,6 +160,9 @@ static void names_of_addresses(void **state)
 	assert_true(symbols_find(s, "main", &at));
 	assert_int_equal(at, TEXT_AT + 0x100);
 	assert_false(symbols_find(s, "nothing", &at));
+	symbols_slide(s, 0x200000);
+	expect(s, TEXT_AT + 0x200104, "main+0x4");
+	expect(s, TEXT_AT + 0x104, "");
 	expect(NULL, TEXT_AT, "");
 	symbols_close(s);
 	close(fd);
