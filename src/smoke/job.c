@@ -281,14 +281,38 @@ static json_t *read_result(int fd)
 	return o;
 }
 
+/*
+ * It was refused before it had anywhere to say so but on standard error: what it said there last,
+ * without "skep: "; false when it said nothing.
+ */
+static bool refusal(const struct run_record *r, char *line, size_t room)
+{
+	uint8_t bytes[RUN_TAIL_MAX];
+	size_t end = run_tail_bytes(r->messages, bytes), from;
+
+	while (end && bytes[end - 1] == '\n')
+		end--;
+	for (from = end; from && bytes[from - 1] != '\n'; from--)
+		;
+	if (end - from > 6 && !memcmp(bytes + from, "skep: ", 6))
+		from += 6;
+	snprintf(line, room, "%.*s", (int)(end - from), (const char *)bytes + from);
+	return end > from;
+}
+
 /* The run ended by itself with @status: it has to have said the same. */
 static void judge_status(struct run_record *r, int status)
 {
 	const char *verdict = json_string_value(json_object_get(r->result, "verdict"));
 	const char *reason = json_string_value(json_object_get(r->result, "reason"));
 	const json_t *said = json_object_get(r->result, "status");
+	char line[sizeof(r->reason)];
 
 	r->status = status;
+	if (!r->result && (status == 125 || status == 126) && refusal(r, line, sizeof(line))) {
+		record_say(r, RUN_ERROR, "refused", "%s", line);
+		return;
+	}
 	if (!r->result || !verdict || !json_is_integer(said)) {
 		record_say(r, RUN_ERROR, "silent", "ended with status %d, but gave no verdict",
 			   status);

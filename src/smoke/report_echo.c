@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "report_priv.h"
 
@@ -28,7 +29,7 @@ static void on_message(struct run_watch *w, const struct run_record *r, const ui
 static void on_ended(struct run_watch *w, const struct run_record *r)
 {
 	(void)w;
-	if (!r->result)
+	if (!r->result && strcmp(r->verdict, "refused") != 0)
 		fprintf(stderr, "skep: %s\n", r->reason);
 }
 
