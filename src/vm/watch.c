@@ -4,8 +4,8 @@
  *
  * KVM keeps halts to itself, so the vCPUs are asked: WATCH_FIRST after they were last seen busy,
  * then half as often each time, so that an idle machine is left in peace; or, where somebody waits
- * for a verdict, no less often. Two rounds must agree, for a vCPU that was seen halted may be woken
- * by another that was asked later. Control thread.
+ * for a verdict, every WATCH_CLOSE. Two rounds must agree, for a vCPU that was seen halted may be
+ * woken by another that was asked later. Control thread.
  */
 #include <errno.h>
 
