@@ -46,7 +46,7 @@ enum trace_kind {
 	TRACE_ENTER, /* into the guest */
 	TRACE_EXIT, /* out of it; sub: KVM's exit reason; size: of the access; a: see TRACE_EXIT_…;
 		       b: port or address of the access, or the vector of an end of interrupt;
-		       c: RIP, 0 unless it was asked for */
+		       c: RIP, 0 where KVM does not tell */
 
 	/* Buses. sub: TRACE_MEMORY | region; size; device (TRACE_NO_DEVICE: nobody decodes it);
 	   a: offset in the range; b: value; c: address */

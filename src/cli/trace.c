@@ -234,22 +234,50 @@ static int check_devices(const struct trace_args *args, const struct trace_heade
 struct walk {
 	struct trace_view view;
 	struct explainer *explainer;
-	struct trace_counts *counts;         /* NULL: print */
-	uint64_t changed[TRACE_THREADS_MAX]; /* when each last went in or out; 0: not seen yet */
+	struct trace_counts *counts; /* NULL: print */
+	struct followed {
+		uint64_t changed;  /* when it last went in or out; 0: not seen yet */
+		uint64_t at;       /* the access that it left the guest for, */
+		unsigned int size; /* and its bytes; 0: none */
+	} threads[TRACE_THREADS_MAX];
 };
+
+/*
+ * An exit for an access is followed by that access, in pieces or many times. But writes that KVM
+ * held back come behind an exit that was not theirs.
+ */
+static bool is_of_exit(const struct walk *w, const struct trace_record *record)
+{
+	const struct trace_event *e = &record->event;
+
+	return (e->kind == TRACE_READ || e->kind == TRACE_WRITE) &&
+	       e->c - w->threads[record->thread].at < w->threads[record->thread].size;
+}
+
+/* Keeps account of how long what lasts. */
+static void follow(struct walk *w, struct trace_line *line)
+{
+	const struct trace_event *e = &line->record->event;
+	struct followed *t = &w->threads[line->record->thread];
+
+	if (e->kind != TRACE_ENTER && e->kind != TRACE_EXIT)
+		return;
+	line->lasted = t->changed ? e->time - t->changed : 0;
+	t->changed = e->time;
+	t->at = e->b;
+	t->size = e->kind == TRACE_EXIT ? e->size : 0;
+}
 
 /* Every event is seen, wanted or not: what one means depends on those before. */
 static void see(struct walk *w, const struct trace_args *args, const struct trace_record *record)
 {
 	const struct trace_event *e = &record->event;
 	struct trace_line line = {.record = record};
-	uint64_t *changed = &w->changed[record->thread];
 
 	explainer_see(w->explainer, e, &line.meaning);
-	if (e->kind == TRACE_ENTER || e->kind == TRACE_EXIT) {
-		line.lasted = *changed ? e->time - *changed : 0;
-		*changed = e->time;
-	}
+	follow(w, &line);
+	if (is_of_exit(w, record))
+		line.rip = record->rip;
 	if (!wanted(args, &w->view, &line))
 		return;
 	if (w->counts)

@@ -21,6 +21,8 @@ struct trace_line {
 	struct explanation meaning; /* of an access */
 	/* Of an exit: how long the guest ran; of an entry: how long it waited. 0: unknown. */
 	uint64_t lasted;
+	/* Of an access that an exit was for: where the guest made it. 0: unknown. */
+	uint64_t rip;
 };
 
 struct trace_view {

@@ -84,7 +84,7 @@ static void add_exit(struct line *l, const struct trace_view *view, const struct
 static void add_access(struct line *l, const struct trace_view *view, const struct trace_line *line)
 {
 	const struct trace_event *e = &line->record->event;
-	char label[64];
+	char label[64], name[SYMBOLS_TEXT];
 
 	trace_label(view, line, label, sizeof(label));
 	add(l, "%s ", label);
@@ -96,6 +96,9 @@ static void add_access(struct line *l, const struct trace_view *view, const stru
 	add(l, " = %0*llx", 2 * e->size, (unsigned long long)e->b);
 	if (line->meaning.text[0])
 		add(l, " %s", line->meaning.text);
+	/* Without a name it stands behind the exit, and that will do. */
+	if (line->rip && symbols_name(view->symbols, line->rip, name, sizeof(name)))
+		add(l, ", in %s", name);
 }
 
 static void add_wire(struct line *l, const struct trace_view *view, const struct trace_event *e)

@@ -78,6 +78,12 @@ fi
 if grep -qvE '(read|write) +pic0 ' "$work/some" || [[ ! -s $work/some ]]; then
 	fail '--device lets other events through'
 fi
+if [[ -f $images/pic.elf ]] && "$skep" trace --symbols "$images/pic.elf" "$work/pic.trace" \
+	>"$work/some" 2>"$work/messages"; then
+	says "$work/some" 'exit .* rip [0-9a-f]+ guest_main' 'write .*, in guest_main'
+elif ! grep -q libelf "$work/messages"; then
+	fail "--symbols: $(<"$work/messages")"
+fi
 [[ $("$skep" trace --vcpu 0 --to 1us "$work/pic.trace" | wc -l) == 0 ]] || fail '--to is late'
 
 truncate -s 1M "$work/disk"
