@@ -379,6 +379,20 @@ function clipText(text, room) {
 	return text.length <= most ? text : most < 4 ? "" : text.slice(0, most - 1) + "…";
 }
 
+/* From raised to taken and from taken to ended, so that an interrupt's latency can be seen. */
+function drawTrails(lane, i, end, y, h) {
+	for (; i < end; i++) {
+		const e = lane.index[i], role = head.kinds[E.kind[e]].role;
+		if ((role !== "taken" && role !== "ended") || !E.took[e])
+			continue;
+		const x = xOf(E.at[e] - E.took[e]);
+		ink.globalAlpha = role === "taken" ? 0.35 : 0.6;
+		ink.fillStyle = colourOf(E.kind[e]);
+		ink.fillRect(x, y + h - 5, xOf(E.at[e]) - x, 4);
+	}
+	ink.globalAlpha = 1;
+}
+
 /* The few events that are there one by one, with their words where there is room. */
 function drawEach(lane, i, end, y, h) {
 	const n = lane.index.length;
@@ -491,14 +505,17 @@ function drawMany(lane, y, h) {
 	ink.drawImage(strip.finish(), xOf(start), y, w / ratio, h);
 }
 
-function drawLane(lane, y, h) {
+function drawLane(lane, y, h, trails) {
 	if (!lane.index.length)
 		return;
 	const i = lane.find(view.from), end = lane.find(view.to, i);
-	if (end - i <= INDIVIDUALLY && (end - i) * 2 <= width)
+	if (end - i <= INDIVIDUALLY && (end - i) * 2 <= width) {
 		drawEach(lane, Math.max(i - 1, 0), end, y, h);
-	else
+		if (trails)
+			drawTrails(lane, i, Math.min(end + 1, lane.index.length), y, h);
+	} else {
 		drawMany(lane, y, h);
+	}
 }
 
 function drawRow(r, y) {
@@ -509,7 +526,7 @@ function drawRow(r, y) {
 		ink.fillRect(0, y + 4, width, h);
 		drawLane(r.spans, y + 4, h);
 	}
-	drawLane(r.points, both ? y + 26 : y + 4, both ? 12 : ROW - 9);
+	drawLane(r.points, both ? y + 26 : y + 4, both ? 12 : ROW - 9, r.column === "line");
 	ink.fillStyle = palette.line;
 	ink.fillRect(0, y + ROW - 1, width, 1);
 }
