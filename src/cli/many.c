@@ -226,10 +226,9 @@ static void file_name(char *name)
 			*p = '_';
 	if (*name == '.' || *name == '-')
 		*name = '_';
-	name[MIN(strlen(name), (size_t)NAME_MAX)] = '\0';
 }
 
-static int name_run(const struct plan *p, struct one *one, unsigned int repeat)
+static int name_run(const struct plan *p, struct one *one, unsigned int repeat, struct err *err)
 {
 	const char *matrix = one->of.axes ? one->of.name : "";
 	const char *given = p->name ? p->name : one->of.axes ? "" : "smoke";
@@ -242,13 +241,17 @@ static int name_run(const struct plan *p, struct one *one, unsigned int repeat)
 		one->name = NULL;
 	one->safe = one->name ? strdup(one->name) : NULL;
 	if (!one->safe)
-		return -ENOMEM;
+		return err_sys(err, ENOMEM, "a run's name");
+	if (strlen(one->name) > NAME_MAX)
+		return err_set(err, ENAMETOOLONG,
+			       "the run's name %.40s... is longer than %d bytes, so no file can "
+			       "have it",
+			       one->name, NAME_MAX);
 	file_name(one->safe);
-	if (!p->many->report)
+	if (!p->many->report || asprintf(&one->folder, "%s/%s", p->many->report, one->safe) >= 0)
 		return 0;
-	if (asprintf(&one->folder, "%s/%s", p->many->report, one->safe) < 0)
-		one->folder = NULL;
-	return one->folder ? 0 : -ENOMEM;
+	one->folder = NULL;
+	return err_sys(err, ENOMEM, "a run's name");
 }
 
 /* @word with the run's name for each RUN_PLACE in it. */
@@ -346,13 +349,12 @@ static int make_run(struct plan *p, unsigned int number, unsigned int repeat, st
 	if (p->matrix)
 		matrix_run(p->matrix, number, &one->of);
 	p->count++;
-	if (name_run(p, one, repeat))
-		return err_sys(err, ENOMEM, "run %u", number);
-	ret = make_words(p, one, err);
+	ret = name_run(p, one, repeat, err);
 	if (!ret)
-		ret = smoke_init(&s, err);
-	else
+		ret = make_words(p, one, err);
+	if (ret)
 		return ret;
+	ret = smoke_init(&s, err);
 	if (!ret)
 		ret = read_run(&s, p, &one->of, err);
 	if (!ret) {

@@ -159,6 +159,7 @@ static void mistakes_cost_one_sentence(void **state)
 		{"--report nowhere/x", "cannot make the report folder nowhere/x"},
 		{"--repeat 2 --result x", "--result is of one run"},
 		{"--repeat 2 -c 0", "cpus"},
+		{"--matrix long --name x", "is longer than 255 bytes, so no file can have it"},
 		{"--matix x", "did you mean --matrix?"},
 	};
 	struct place *p = new_place();
@@ -174,6 +175,11 @@ static void mistakes_cost_one_sentence(void **state)
 	write_file(p, "results", "[a]\nx = --result y\n");
 	write_file(p, "huge", "[a]\nx =\ny = -m 1024T\n");
 	write_file(p, "cut", "[a]\nx = --kernel\n[b]\ny = file\n");
+	write_file(p, "long",
+		   "[a123456789012345678901234567890]\nb123456789012345678901234567890 =\n"
+		   "[c123456789012345678901234567890]\nd123456789012345678901234567890 =\n"
+		   "[e123456789012345678901234567890]\nf123456789012345678901234567890 =\n"
+		   "[g123456789012345678901234567890]\nh123456789012345678901234567890 =\n");
 	write_file(p, "two", "[a]\nx =\ny =\n");
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		snprintf(line, sizeof(line), "skep smoke %s >out 2>err", cases[i].line);
@@ -277,6 +283,21 @@ static void one_run_is_shown_as_ever(void **state)
 			 4);
 	assert_says(contents(p, "out"), "not ok 1 - a b\n");
 	assert_says(contents(p, "r"), "\"verdict\": \"code\"");
+	free_place(p);
+}
+
+static void a_screen_is_part_of_a_report(void **state)
+{
+	struct place *p = new_place();
+
+	(void)state;
+	need_kvm();
+	assert_int_equal(shell(p, "skep smoke -k " SKEP_IMAGES "/screen.bz -o "
+				  "device.screen=vga_text --report r --report-all >out 2>err"),
+			 0);
+	assert_says(contents(p, "r/smoke/screen.txt"), "skep draws\n");
+	assert_says(contents(p, "r/smoke/state.txt"), "screen (vga_text)\n");
+	assert_null(strstr(contents(p, "r/smoke/result.json"), "skep draws"));
 	free_place(p);
 }
 
@@ -505,6 +526,7 @@ int main(void)
 		cmocka_unit_test(every_verdict_is_its_own),
 		cmocka_unit_test(many_demo_guests_all_pass),
 		cmocka_unit_test(one_run_is_shown_as_ever),
+		cmocka_unit_test(a_screen_is_part_of_a_report),
 		cmocka_unit_test(runs_have_files_of_their_own),
 		cmocka_unit_test(a_run_that_is_killed_is_no_pass),
 		cmocka_unit_test(no_run_outlives_its_runner),
