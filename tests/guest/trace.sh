@@ -78,7 +78,7 @@ fi
 if grep -qvE '(read|write) +pic0 ' "$work/some" || [[ ! -s $work/some ]]; then
 	fail '--device lets other events through'
 fi
-if [[ -f $images/pic.elf ]] && "$skep" trace --symbols "$images/pic.elf" "$work/pic.trace" \
+if "$skep" trace --symbols "$images/pic.elf" "$work/pic.trace" \
 	>"$work/some" 2>"$work/messages"; then
 	says "$work/some" 'exit .* rip [0-9a-f]+ guest_main' 'write .*, in guest_main'
 elif ! grep -q libelf "$work/messages"; then
@@ -95,16 +95,16 @@ says "$work/vblk" 'write +pci CONFIG_ADDRESS = ' 'write +disk0 device_status = .
 says "$work/counts" '^queue ' '^disk0 +0 +[1-9].* us'
 
 # A run that is killed, and read while it still goes on.
-"$skep" run -a 'quiet halt' --trace "$work/killed.trace,size=1M" </dev/null >"$work/console" 2>&1 &
+"$skep" run -a 'quiet reset' --timeout 120 --trace "$work/killed.trace,size=8M" </dev/null >"$work/console" 2>&1 &
 pid=$!
 for ((i = 0; i < 600; i++)); do
-	! "$skep" trace "$work/killed.trace" 2>/dev/null | grep -q 'vcpu 0 *enter' || break
+	! "$skep" trace --kind reset "$work/killed.trace" 2>/dev/null | grep -q 'machine$' || break
 	sleep 0.1
 done
-kill -KILL $pid 2>/dev/null || true
+kill -KILL $pid || fail 'the run that was to be killed had ended'
 wait $pid 2>/dev/null || true
 "$skep" trace "$work/killed.trace" >"$work/killed" || fail 'the trace of a killed run cannot be read'
-says "$work/killed" 'phase +running$' 'vcpu 0 +enter'
+says "$work/killed" 'vcpu 0 +enter' 'reset +machine$' 'phase +running$' 'vcpu 0 +exit'
 
 # Spoilt files.
 head -c 100000 "$work/demo.trace" >"$work/short"
