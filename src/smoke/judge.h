@@ -31,9 +31,9 @@ struct err;
 struct judge;
 
 /* A verdict is out within 100 ms of its cause: this, JUDGE_QUIET, and a batch of text. */
-#define JUDGE_SETTLE (40 * NS_PER_MS)
+#define JUDGE_SETTLE (30 * NS_PER_MS)
 /* A line that has not ended for so long is looked at for failures as it is. */
-#define JUDGE_QUIET (30 * NS_PER_MS)
+#define JUDGE_QUIET (20 * NS_PER_MS)
 
 #define JUDGE_LINE_MAX 160 /* bytes of a line that are kept */
 #define JUDGE_LINES    24  /* the last lines that are kept */

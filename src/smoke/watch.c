@@ -11,12 +11,14 @@
 #include <string.h>
 
 #include "judge.h"
+#include "rows.h"
 #include "skep/bits.h"
 #include "skep/chan.h"
 #include "skep/clock.h"
 #include "skep/err.h"
 #include "skep/lock.h"
 #include "skep/log.h"
+#include "skep/screen.h"
 #include "skep/vm.h"
 #include "skep/worker.h"
 #include "watch.h"
@@ -24,6 +26,9 @@
 /* Text is collected for so long: the guest of a chatty console is not disturbed for each line. */
 #define BATCH_DELAY (5 * NS_PER_MS)
 #define RING_BYTES  KIB(32) /* a power of two */
+
+/* A screen says nothing by itself: it is looked at. */
+#define SCREEN_EVERY (40 * NS_PER_MS)
 
 /* How often progress is looked for in the time in which there has to be some. */
 #define HANG_LOOKS  8
@@ -56,6 +61,11 @@ struct watch {
 	struct io clock;
 	uint64_t wake; /* when the judge wants to look at the clock */
 	bool told;     /* the machine has its verdict */
+
+	/* The same: a text screen. */
+	struct io screen_io;
+	struct rows rows;
+	int screen_console; /* the judge's number; -1: it has shown nothing yet */
 
 	/* The same: a guest that hangs. */
 	uint64_t hang; /* 0: it may */
@@ -278,6 +288,44 @@ static void on_said(struct post *post)
 		io_timeout(w->machine->control, &w->batch, clock_now() + BATCH_DELAY);
 }
 
+/* The screen; control thread */
+
+/* The judge's lock is held. */
+static void on_row(void *arg, const char *text, size_t len)
+{
+	struct watch *w = arg;
+	const uint64_t now = clock_now();
+
+	if (w->screen_console < 0)
+		w->screen_console = judge_console(w->judge, w->machine->screen->dev->id);
+	if (w->screen_console < 0)
+		return;
+	judge_feed(w->judge, w->screen_console, (const uint8_t *)text, len, now);
+	judge_feed(w->judge, w->screen_console, (const uint8_t *)"\n", 1, now);
+}
+
+static void look_at_screen(struct watch *w)
+{
+	const struct rows_sink sink = {.row = on_row, .arg = w};
+	char text[SCREEN_TEXT_MAX];
+
+	screen_text(w->machine, text);
+	lock_take(&w->judging);
+	rows_look(&w->rows, text, &sink);
+	lock_drop(&w->judging);
+}
+
+static void on_screen_io(struct io *io, int result)
+{
+	struct watch *w = container_of(io, struct watch, screen_io);
+
+	if (result != -ETIME || w->told)
+		return;
+	look_at_screen(w);
+	look(w);
+	io_timeout(w->machine->control, io, clock_now() + SCREEN_EVERY);
+}
+
 /* Hangs; control thread */
 
 static void await_progress(struct watch *w, uint64_t wait)
@@ -334,6 +382,8 @@ int watch_begin(struct watch **out, struct vm *vm, struct judge *j, uint64_t han
 	w->batch.done = on_batch;
 	w->clock.done = on_clock;
 	w->hang_io.done = on_hang_io;
+	w->screen_io.done = on_screen_io;
+	w->screen_console = -1;
 	/* Below a device's lock, and above the leaves. */
 	lock_init(&w->judging, LOCK_CHIP);
 	lock_init(&w->lock, LOCK_LEAF);
@@ -345,6 +395,8 @@ int watch_begin(struct watch **out, struct vm *vm, struct judge *j, uint64_t han
 	chan_add_tap(w->machine, &w->tap);
 	wake_at(w, judge_due(j));
 	w->since = clock_now();
+	if (w->machine->screen)
+		io_timeout(w->machine->control, &w->screen_io, clock_now() + SCREEN_EVERY);
 	if (hang)
 		await_progress(w, hang / HANG_LOOKS);
 	*out = w;
@@ -364,6 +416,9 @@ void watch_end(struct watch *w, struct ending *ending)
 	stop(w, &w->batch);
 	stop(w, &w->clock);
 	stop(w, &w->hang_io);
+	stop(w, &w->screen_io);
+	if (w->machine->screen)
+		look_at_screen(w);
 	lock_take(&w->judging);
 	bring(w);
 	judge_end(w->judge, clock_now());
