@@ -48,6 +48,20 @@ mistake 'an option that does not exist names the nearest' 125 'no option --kernl
 mistake 'an option that is like none' 125 'no option --frobnicate' "$SKEP" run --frobnicate
 mistake 'an option without its value' 125 '--memory needs a value' "$SKEP" run --memory
 mistake 'an argument that nothing takes' 125 "no argument 'bzImage'" "$SKEP" run bzImage
+mistake 'an expression that is none' 125 "--expect: 'a\(b' is no expression.*at byte 3" \
+	"$SKEP" smoke --expect 'a(b'
+mistake 'a time for nothing' 125 '--within: it belongs behind' "$SKEP" smoke --within 5
+mistake 'a text with a backslash too many' 125 '--send: behind a backslash' \
+	"$SKEP" smoke --send 'C:\dir'
+mistake 'patterns that do not exist name the nearest' 125 "'lunix'.*'linux'" \
+	"$SKEP" smoke --patterns lunix
+mistake 'a script that does not exist' 125 'no.smoke: No such file' "$SKEP" smoke --script no.smoke
+printf 'expect a\nsned b\n' >wrong.smoke
+mistake 'a script with a mistake' 125 "wrong.smoke:2: there is no word 'sned'.*'send'" \
+	"$SKEP" smoke --script wrong.smoke
+mistake 'a command for no kernel' 125 '--exec is for a Linux kernel' "$SKEP" smoke --exec true
+mistake 'a folder that does not exist' 125 'folder no-folder: No such file' \
+	"$SKEP" smoke --kernel "$KERNEL" --root no-folder --exec true
 boots 'a key that does not exist names the nearest' 125 'sise.*size' -o memory.sise=1G
 boots 'a key without a value' 125 'memory.size' -o memory.size
 boots 'a device model that does not exist names the nearest' 125 'uart8520.*uart8250' \
