@@ -60,6 +60,12 @@ class Page:
     def view(self):
         return self.b.run("return [skepTrace.view.from, skepTrace.view.to]")
 
+    def search(self, words):
+        """Typed letter by letter; what is in between may be looked for, too."""
+        self.b.type("#search", words)
+        self.b.wait("return skepTrace.state.words.join(' ') === arguments[0]", words)
+        self.settle()
+
     def settle(self):
         """What has been asked for is drawn, and the figures are those of what is seen."""
         self.b.wait("return !skepTrace.busy()")
@@ -140,9 +146,7 @@ def zooming(p):
 
 def looking(p):
     p.b.run("skepTrace.show(400e6, 400.5e6)")
-    p.b.type("#search", "uart0 thr")
-    p.b.wait("return skepTrace.matched < skepTrace.events")
-    p.settle()
+    p.search("uart0 thr")
     events = [e for e, words in p.lines() if words.startswith("uart0 THR")]
     p.b.click("#clear")
     p.settle()
@@ -167,9 +171,7 @@ def looking(p):
 def filtering(p):
     p.b.run("skepTrace.show(0, 1e12)")
     total = p.get("events")
-    p.b.type("#search", "pic ocw2")
-    p.b.wait("return skepTrace.matched < skepTrace.events")
-    p.settle()
+    p.search("pic ocw2")
     count = p.get("matched")
     ended = p.table("#irqs")
     same("words leave the events that have all of them",
