@@ -5,8 +5,7 @@
  */
 #include "skep/report.h"
 
-#include <dirent.h>
-#include <signal.h>
+#include <pty.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -482,6 +481,56 @@ static void long_lines_and_floods_are_kept_in_bounds(void **state)
 	free_fixture(f);
 }
 
+/* A table is no higher than the terminal, and its lines no wider. */
+static void a_table_fits_its_terminal(void **state)
+{
+	const struct winsize size = {.ws_col = 24, .ws_row = 6};
+	struct fixture *f = new_fixture();
+	unsigned int lines = 0, cols = 0;
+	struct run_watch *w;
+	int master, slave;
+	char out[65536];
+	struct err err;
+	ssize_t len;
+	FILE *to;
+	char *end;
+
+	(void)state;
+	assert_int_equal(openpty(&master, &slave, NULL, NULL, &size), 0);
+	to = fdopen(slave, "w");
+	assert_non_null(to);
+	setenv("TERM", "xterm", 1);
+	for (unsigned int i = 0; i < 8; i++)
+		add(f, "run=with-a-long-name", "sleep 0.2; " SAYS(0));
+	assert_int_equal(report_lines_open(&w, to, f->runner.count, &err), 0);
+	watch(f, w);
+	f->runner.jobs = 8;
+	assert_int_equal(run(f), 0);
+	len = read(master, out, sizeof(out) - 1);
+	assert_true(len > 0);
+	out[len] = '\0';
+	/* The first frame, up to where it clears what is below. */
+	end = strstr(out, "\x1b[J");
+	assert_non_null(end);
+	*end = '\0';
+	assert_non_null(strstr(out, "0 of 8 done; "));
+	assert_non_null(strstr(out, "          and 5 more\x1b[K\r\n"));
+	for (char *p = out; *p; p++) {
+		if (*p == '\x1b') {
+			p += 2;
+		} else if (*p == '\n') {
+			lines++;
+			cols = 0;
+		} else if (*p != '\r') {
+			assert_true(++cols < 24);
+		}
+	}
+	assert_int_equal(lines, 5);
+	fclose(to);
+	close(master);
+	free_fixture(f);
+}
+
 static void what_cannot_be_written_is_told_before(void **state)
 {
 	struct fixture *f = new_fixture();
@@ -543,6 +592,7 @@ int main(void)
 		cmocka_unit_test(folders_hold_all_of_a_failure),
 		cmocka_unit_test(folders_are_of_the_last_time),
 		cmocka_unit_test(long_lines_and_floods_are_kept_in_bounds),
+		cmocka_unit_test(a_table_fits_its_terminal),
 		cmocka_unit_test(what_cannot_be_written_is_told_before),
 		cmocka_unit_test(a_full_disk_is_told),
 	};
