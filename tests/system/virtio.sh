@@ -26,8 +26,9 @@ entropy() {
 	linux "$what" "$parameters" \
 		"sh /modules/load; $DRIVER; cat /sys/class/misc/hw_random/rng_current; $RNG;
 		busybox rmmod virtio_rng; $DRIVER; $RNG; grep virtio /proc/interrupts" \
-		--initrd "$MODULES" "$@"
+		--initrd "$MODULES" --lint "$@"
 	tap_same "$what: powered off" 0 "$status" messages console
+	tap_same "$what: breaks no rule of lint" '' "$(grep lint: messages)" messages
 	tap_says "$what: the driver has it" '^virtio_rng.0' console
 	tap_same "$what: read, twice" '4000 0 4000 0 ' \
 		"$(tr -d '\r' <console | grep -xE '0|4000' | tr '\n' ' ')" console
