@@ -192,13 +192,13 @@ static void all_masked(void)
 	wait_for_interrupt();
 }
 
-/* Interrupts are off for some 200 periods of 0.5 ms, or 20 on a fast host. */
+/* Interrupts are off for hundreds of periods of 0.2 ms, or a hundred on a fast host. */
 static void tick_lost(void)
 {
 	eoi_master = 0x20;
-	start_ticks(597, take);
+	start_ticks(239, take);
 	wait_for_interrupt();
-	for (unsigned int i = 0; i < 10000; i++)
+	for (unsigned int i = 0; i < 20000; i++)
 		out8(0x80, 0);
 }
 

@@ -523,7 +523,7 @@ static void test_lost_ticks(void **state)
 	ticks(f, 100, true); /* it has never taken one: nobody wants them yet */
 	take(f, 0);
 	out(f, 0x20, 0x20);
-	ticks(f, 5, true);
+	ticks(f, 60, true);
 	take(f, 0);
 	out(f, 0x20, 0x20);
 	ticks(f, 100, false); /* the host was busy with something else */
@@ -536,7 +536,7 @@ static void test_lost_ticks(void **state)
 	take(f, 0);
 	out(f, 0x20, 0x20);
 	out(f, 0x21, 0);
-	ticks(f, 20, true);
+	ticks(f, 70, true);
 	assert_non_null(strstr(must_find(f, "tick-lost")->what, "interrupts to be on"));
 }
 
