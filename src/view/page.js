@@ -205,23 +205,18 @@ function makeRows() {
 			if (t.kind === kind)
 				rows.push({title: t.name, sub: kind, column: "thread", key: i});
 		});
-	const used = new Uint8Array(65536);
-	for (let i = 0; i < E.n; i++)
-		used[E.line[i]] = 1;
-	for (let line = 1; line < used.length; line++)
-		if (used[line])
-			rows.push({
-				title: head.lines[line - 1], sub: "interrupt",
-				column: "line", key: line,
-			});
+	head.lines.map((name, i) => ({title: name, sub: "interrupt", column: "line", key: i + 1}))
+		.sort((x, y) => x.title.localeCompare(y.title, "en", {numeric: true}))
+		.forEach((r) => rows.push(r));
 	head.devices.forEach((d, i) => rows.push({
 		title: d.name, sub: d.model, column: "device", key: i + 1,
 	}));
 	/* Those in which nothing happened would only be in the way. */
-	const seen = {thread: new Uint8Array(65536), line: used, device: new Uint8Array(65536)};
-	for (let i = 0; i < E.n; i++) {
-		seen.thread[E.thread[i]] = 1;
-		seen.device[E.device[i]] = 1;
+	const seen = {};
+	for (const column of ["thread", "line", "device"]) {
+		seen[column] = new Uint8Array(65536);
+		for (let i = 0; i < E.n; i++)
+			seen[column][E[column][i]] = 1;
 	}
 	rows = rows.filter((r) => seen[r.column][r.key]);
 }
