@@ -51,6 +51,9 @@ struct machine_hooks {
 	/* It has ended, nothing of it runs, and it is not taken apart yet; result->ending may be
 	 * corrected. */
 	void (*ended)(void *ctx, struct vm *vm, struct result *result);
+	/* It is going to be taken apart, whether it ran or not; behind ready(), however that went.
+	 */
+	void (*leave)(void *ctx);
 	void *ctx;
 };
 

@@ -100,6 +100,8 @@ static int run(struct machine_args *args, const struct machine_hooks *hooks, str
 		autopsy_do(&autopsy, args, vm, result);
 	}
 	autopsy_close(&autopsy);
+	if (hooks && hooks->leave)
+		hooks->leave(hooks->ctx);
 	vm_destroy(vm);
 	/* Behind what consoles had left to say. */
 	fputs(screen, stdout);

@@ -130,8 +130,9 @@ static int apply_quiet(void *ctx, const struct flag *flag, const char *value, st
 
 	(void)flag;
 	(void)value;
+	(void)err;
 	s->quiet = true;
-	return config_set(s->machine.config, "device.com1.backend", "none", err);
+	return 0;
 }
 
 const struct flag smoke_flags[] = {
@@ -303,6 +304,13 @@ static void on_ended(void *ctx, struct vm *vm, struct result *result)
 	result->more = report(s, result);
 }
 
+static void on_leave(void *ctx)
+{
+	struct smoke *s = ctx;
+
+	watch_leave(s->watch);
+}
+
 /* The last lines are for whoever did not see the console, or sees too much of it. */
 static void tell_last_lines(const struct smoke *s)
 {
@@ -332,9 +340,28 @@ static void tell(const struct smoke *s, const struct result *result)
 	}
 }
 
+/* What would be shown on standard output goes nowhere; the judge hears it all the same. */
+static int hush(struct config *config, struct err *err)
+{
+	static const char *const keys[] = {"device.com1.backend", "device.console.backend"};
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < ARRAY_SIZE(keys); i++) {
+		const char *backend = config_get(config, keys[i]);
+
+		if (backend && (!strcmp(backend, "stdout") || !strcmp(backend, "stdio")))
+			ret = config_set(config, keys[i], "none", err);
+	}
+	return ret;
+}
+
 /* What the flags ask for together. */
 static int prepare(struct smoke *s, struct err *err)
 {
+	int ret = s->quiet ? hush(s->machine.config, err) : 0;
+
+	if (ret)
+		return ret;
 	if (!s->exec.command && !s->exec.root)
 		return 0;
 	return exec_prepare(&s->exec, s->machine.config, s->machine.initrds, &s->machine.log, err);
@@ -342,7 +369,8 @@ static int prepare(struct smoke *s, struct err *err)
 
 static int judge_machine(struct smoke *s)
 {
-	const struct machine_hooks hooks = {.ready = on_ready, .ended = on_ended, .ctx = s};
+	const struct machine_hooks hooks = {
+		.ready = on_ready, .ended = on_ended, .leave = on_leave, .ctx = s};
 	struct result result;
 	FILE *to;
 	struct err err;

@@ -113,12 +113,12 @@ void judge_free(struct judge *j)
 }
 
 static int compile(struct judge *j, struct regex **re, const char *where, const char *text,
-		   bool going, struct err *err)
+		   enum regex_use use, struct err *err)
 {
 	int ret = j->set ? 0 : regexes_open(&j->set, err);
 
 	if (!ret)
-		ret = regex_compile(re, j->set, text, going, err);
+		ret = regex_compile(re, j->set, text, use, err);
 	if (ret)
 		err_prefix(err, "%s", where);
 	return ret;
@@ -153,7 +153,7 @@ int judge_expect(struct judge *j, const char *where, const char *regex, struct e
 {
 	struct step *s = add_step(j, STEP_EXPECT, where, regex, err);
 
-	return s ? compile(j, &s->re, where, regex, true, err) : -ENOMEM;
+	return s ? compile(j, &s->re, where, regex, REGEX_TEXT, err) : -ENOMEM;
 }
 
 /* A number of seconds in nanoseconds. */
@@ -257,7 +257,7 @@ int judge_rule(struct judge *j, const char *where, enum judge_rule rule, const c
 	*r = (struct rule){.kind = rule, .where = strdup(where), .text = strdup(regex)};
 	if (!r->where || !r->text)
 		return err_sys(err, ENOMEM, "expectations");
-	return compile(j, &r->re, where, regex, true, err);
+	return compile(j, &r->re, where, regex, REGEX_TEXT, err);
 }
 
 void judge_set_patterns(struct judge *j, unsigned int sets)
@@ -334,9 +334,9 @@ static int compile_patterns(struct judge *j, struct err *err)
 	if ((f && fclose(f)) || (g && fclose(g)))
 		ret = err_sys(err, ENOMEM, "patterns");
 	if (!ret && begin_len)
-		ret = compile(j, &j->patterns, "patterns", begin, false, err);
+		ret = compile(j, &j->patterns, "patterns", begin, REGEX_LINES, err);
 	if (!ret && any_len)
-		ret = compile(j, &j->anywhere, "patterns", any, false, err);
+		ret = compile(j, &j->anywhere, "patterns", any, REGEX_LINES, err);
 	free(begin);
 	free(any);
 	return ret;
@@ -583,7 +583,7 @@ static void look_at_patterns(struct judge *j, struct console *c, enum stream_end
 	keep(line, s->line, s->len);
 	for (const struct pattern *p = patterns; p->name && !j->decided; p++) {
 		if (!(p->set & j->pattern_sets) ||
-		    regex_compile(&re, j->set, p->regex, false, &err))
+		    regex_compile(&re, j->set, p->regex, REGEX_ONCE, &err))
 			continue;
 		if (finds(re, s, end)) {
 			decide(j, p->kind, c, line, "%s: %s", p->what, safe(line).s);

@@ -121,7 +121,7 @@ void regexes_close(struct regexes *set)
 }
 
 CALLS_LIBRARY
-int regex_compile(struct regex **out, struct regexes *set, const char *pattern, bool going,
+int regex_compile(struct regex **out, struct regexes *set, const char *pattern, enum regex_use use,
 		  struct err *err)
 {
 	/* Text that is not UTF-8 would be an error of each search. */
@@ -149,7 +149,10 @@ int regex_compile(struct regex **out, struct regexes *set, const char *pattern, 
 			       message, at);
 	}
 	/* Where it fails, matching is slower. */
-	set->pcre2.jit_compile(re->code, PCRE2_JIT_COMPLETE | (going ? PCRE2_JIT_PARTIAL_HARD : 0));
+	if (use != REGEX_ONCE)
+		set->pcre2.jit_compile(re->code,
+				       PCRE2_JIT_COMPLETE |
+					       (use == REGEX_TEXT ? PCRE2_JIT_PARTIAL_HARD : 0));
 	*out = re;
 	return 0;
 }

@@ -41,11 +41,15 @@ struct regex_text {
 int regexes_open(struct regexes **set, struct err *err);
 void regexes_close(struct regexes *set);
 
-/*
- * -EINVAL and the reason, with the byte at which the expression goes wrong. @going: it is to be
- * fast in text that may go on as well.
- */
-int regex_compile(struct regex **re, struct regexes *set, const char *pattern, bool going,
+/* What an expression is made fast for, which takes time, and memory that can be executed. */
+enum regex_use {
+	REGEX_ONCE,  /* nothing: it may be made while the guest runs */
+	REGEX_LINES, /* lines that are whole */
+	REGEX_TEXT,  /* text that may go on as well */
+};
+
+/* -EINVAL and the reason, with the byte at which the expression goes wrong. */
+int regex_compile(struct regex **re, struct regexes *set, const char *pattern, enum regex_use use,
 		  struct err *err);
 void regex_free(struct regex *re);
 

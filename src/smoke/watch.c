@@ -409,14 +409,21 @@ static void stop(struct watch *w, struct io *io)
 	io_drain(w->machine->control, io);
 }
 
-void watch_end(struct watch *w, struct ending *ending)
+void watch_leave(struct watch *w)
 {
+	if (!w)
+		return;
 	w->told = true;
 	worker_unpost(w->machine->control, &w->said);
 	stop(w, &w->batch);
 	stop(w, &w->clock);
 	stop(w, &w->hang_io);
 	stop(w, &w->screen_io);
+}
+
+void watch_end(struct watch *w, struct ending *ending)
+{
+	watch_leave(w);
 	if (w->machine->screen)
 		look_at_screen(w);
 	lock_take(&w->judging);

@@ -24,6 +24,8 @@ struct watch;
 int watch_begin(struct watch **w, struct vm *vm, struct judge *j, uint64_t hang, struct err *err);
 /* The machine has ended; corrects how. */
 void watch_end(struct watch *w, struct ending *ending);
+/* The machine is going to be taken apart, whether it ran or not. NULL is allowed. */
+void watch_leave(struct watch *w);
 /* Behind vm_destroy(). NULL is allowed. */
 void watch_free(struct watch *w);
 

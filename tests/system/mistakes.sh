@@ -60,6 +60,8 @@ printf 'expect a\nsned b\n' >wrong.smoke
 mistake 'a script with a mistake' 125 "wrong.smoke:2: there is no word 'sned'.*'send'" \
 	"$SKEP" smoke --script wrong.smoke
 mistake 'a command for no kernel' 125 '--exec is for a Linux kernel' "$SKEP" smoke --exec true
+mistake 'a dump that cannot be written, in front of a judge' 125 'cannot write the dump /no/dump' \
+	"$SKEP" smoke --dump /no/dump
 mistake 'a folder that does not exist' 125 'folder no-folder: No such file' \
 	"$SKEP" smoke --kernel "$KERNEL" --root no-folder --exec true
 boots 'a key that does not exist names the nearest' 125 'sise.*size' -o memory.sise=1G

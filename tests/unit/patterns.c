@@ -19,7 +19,7 @@ static bool finds(const struct pattern *p, const char *line)
 	size_t start, end;
 	enum regex_found found;
 
-	if (regex_compile(&re, set, p->regex, false, &err))
+	if (regex_compile(&re, set, p->regex, REGEX_ONCE, &err))
 		fail_msg("%s: %s", p->name, err.text);
 	found = regex_search(re, &text, &start, &end);
 	assert_int_not_equal(found, REGEX_COSTLY);
