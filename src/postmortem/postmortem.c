@@ -180,37 +180,38 @@ bool postmortem_replay(struct postmortem *pm)
 /* Of which moment the registers are. */
 static void write_moment(const struct postmortem *pm, const struct cpu_state *cpu, FILE *to)
 {
-	char text[400];
+	char text[400] = "";
 
 	switch (cpu->when) {
 	case CPU_NOW:
-		return;
+		break;
 	case CPU_LAST_EXIT_GENERAL:
 	case CPU_LAST_EXIT_NOTHING:
-		write_sentence("This host's KVM resets a vCPU at a triple fault, so its registers "
-			       "are lost. What is here is from its last exit to skep, some time "
-			       "before the fault.",
-			       to);
-		if (*pm->no_replay.text) {
-			snprintf(text, sizeof(text),
-				 "There was no second life to see more: %.300s.",
-				 pm->no_replay.text);
-			write_sentence(text, to);
-		}
-		return;
+		snprintf(text, sizeof(text),
+			 "This host's KVM resets a vCPU at a triple fault, so its registers are "
+			 "lost. "
+			 "What is here is from its last exit to skep, some time before the fault.");
+		break;
 	case CPU_SECOND_EXIT:
-		write_sentence("These are the registers of a second life, which came to the same "
-			       "end, at its last exit to skep, some time before the fault.",
-			       to);
-		return;
+		snprintf(text, sizeof(text),
+			 "These are the registers of a second life, which came to the same end, at "
+			 "its "
+			 "last exit to skep, some time before the fault.");
+		break;
 	case CPU_SECOND_STEP:
 		snprintf(text, sizeof(text),
 			 "These are the registers of a second life, which came to the same end, "
 			 "before its last instruction; %llu were done one by one.",
 			 (unsigned long long)pm->replay.steps);
-		write_sentence(text, to);
-		return;
+		break;
 	}
+	if (*text)
+		write_sentence(text, to);
+	if (!*pm->no_replay.text)
+		return;
+	snprintf(text, sizeof(text), "There is no second life that would show more: %.300s.",
+		 pm->no_replay.text);
+	write_sentence(text, to);
 }
 
 static void write_walks(const struct view *v, const struct diagnosis *d, bool all, FILE *to)
