@@ -48,7 +48,8 @@ struct page {
 	struct columns *columns;
 	struct strings *strings;
 	uint64_t left_out; /* older events */
-	uint64_t end;      /* time of the last event */
+	uint64_t end;      /* time of the last event that is in the page */
+	uint64_t last;     /* of the last in the trace */
 	/* Kinds that occur, by the numbers that they have here. */
 	unsigned int kind_count;
 	uint8_t numbers[256]; /* of a kind of the story's, and one; 0: did not occur */
@@ -81,6 +82,7 @@ static int add(struct page *p, const struct story_event *e)
 
 	if (story_kind(p->story, e->kind)->span)
 		p->open[e->thread] = columns_count(p->columns) + 1;
+	p->end = e->at;
 	return columns_add(p->columns, row);
 }
 
@@ -88,8 +90,11 @@ static void close_span(struct page *p, const struct story_event *e)
 {
 	const uint64_t number = p->open[e->thread];
 
+	if (!number)
+		return;
 	p->open[e->thread] = 0;
-	if (number && columns_took(p->columns, number - 1, e->took))
+	p->end = e->at;
+	if (columns_took(p->columns, number - 1, e->took))
 		json_array_append_new(
 			p->late, json_pack("[I,I]", (json_int_t)(number - 1), (json_int_t)e->took));
 }
@@ -135,7 +140,7 @@ static int write_events(struct page *p, struct err *err)
 	while (!ret && (step = story_next(p->story, &e, err)) != STORY_OVER) {
 		if (step < 0)
 			return step;
-		p->end = e.at;
+		p->last = e.at;
 		if (step == STORY_EVENT)
 			ret = write_event(p, &e, &skip);
 		else
@@ -204,7 +209,7 @@ static json_t *phases_json(const struct page *p)
 	for (unsigned int i = 0; (f = story_phase(p->story, i)); i++)
 		json_array_append_new(list, json_pack("{s:o, s:I, s:I}", "name", out_text(f->name),
 						      "start", (json_int_t)f->start, "end",
-						      (json_int_t)(f->end ? f->end : p->end)));
+						      (json_int_t)(f->end ? f->end : p->last)));
 	return list;
 }
 

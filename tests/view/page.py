@@ -270,6 +270,19 @@ def hostile(b, skep, maker, scratch):
     same("nothing was refused, as nothing was tried", [], b.complaints())
 
 
+def part(b, skep, trace, scratch):
+    """What the options of `skep trace` choose is what is drawn, and the page says so."""
+    page = os.path.join(scratch, "part.html")
+    subprocess.run([skep, "trace", trace, "--device", "disk0", "--to", "40ms", "--page", page],
+                   check=True)
+    p = Page(b)
+    p.open(page)
+    same("a part of a trace", ["worker0", "disk0 message 1", "disk0"],
+         b.run("return skepTrace.rows.map((r) => r.title)"))
+    check("no longer than asked for", 0 < p.get("events") and p.view()[1] < 40.5e6, p.view())
+    check("and called one", "part" in p.text("#notice"), p.text("#notice"))
+
+
 def perfetto(skep, trace, scratch):
     out = os.path.join(scratch, "trace.json")
     subprocess.run([skep, "trace", trace, "--perfetto", out], check=True)
@@ -343,6 +356,7 @@ def main():
             measure(p, page)
         hostile(browser, skep, maker, scratch)
         subprocess.run([maker, trace, "20000"], check=True, stdout=subprocess.DEVNULL)
+        part(browser, skep, trace, scratch)
         perfetto(skep, trace, scratch)
         over_itself(skep, trace)
     finally:
