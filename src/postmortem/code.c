@@ -193,6 +193,54 @@ static bool behind_call(const struct view *v, uint64_t address)
 	return false;
 }
 
+/* How far the stack is searched for calls. */
+#define SEARCHED 128U
+
+/* Whether what an exception or interrupt pushed lies at @at: SDM volume 3A, 6.12.1 and 6.14.2. */
+static bool is_frame(const struct view *v, uint64_t at, uint64_t *rip)
+{
+	const unsigned int n = word_bytes(v);
+	uint64_t cs, flags;
+	struct walk w;
+
+	if (!read_word(v, at, rip) || !read_word(v, at + n, &cs) ||
+	    !read_word(v, at + 2UL * n, &flags) || !cs || cs != v->cpu->segment[CPU_CS].selector)
+		return false;
+	/* Bit 1 is always set, bits 3, 5, 15 and those above 21 never. */
+	if (!(flags & 2) || flags & ~UINT64_C(0x3f7fd7))
+		return false;
+	walk(v->mem, v->cpu, walk_linear(v->cpu, CPU_CS, *rip), WALK_FETCH, &w);
+	return w.fault < 0 && !*w.wrong;
+}
+
+/* Without frame pointers: words of the stack behind which a call may be, and frames. */
+static void search_stack(const struct view *v, unsigned int most, FILE *to)
+{
+	const unsigned int n = word_bytes(v);
+	const uint64_t sp = walk_linear(v->cpu, CPU_SS, v->cpu->gpr[CPU_RSP]);
+	char name[SYMBOLS_TEXT];
+	uint64_t word;
+
+	for (unsigned int i = 0; i < SEARCHED && most; i++) {
+		const uint64_t at = sp + (uint64_t)i * n;
+
+		if (!read_word(v, at, &word))
+			return;
+		if (is_frame(v, at, &word)) {
+			fprintf(to, "    %8llx%s, which an exception or interrupt met\n",
+				(unsigned long long)word, name_of(v, word).s);
+			i += 2;
+			most--;
+		} else if (behind_call(v, word) &&
+			   (!v->symbols ||
+			    symbols_name(v->symbols, word - 1, name, sizeof(name)))) {
+			fprintf(to, "  ? %8llx%s\n", (unsigned long long)word,
+				name_of(v, word - 1).s);
+			most--;
+		}
+	}
+}
+
 /*
  * By frame pointers, where the compiler kept them. Frames lie at ascending addresses, so the chain
  * ends whatever it says.
@@ -201,21 +249,25 @@ void backtrace_write(const struct view *v, unsigned int frames, FILE *to)
 {
 	const unsigned int n = word_bytes(v);
 	uint64_t frame = v->cpu->gpr[CPU_RBP], next, back;
+	unsigned int found = 0;
 
 	if (n == 2)
 		return;
 	fprintf(to, "Calls, the last first\n");
 	fprintf(to, "    %8llx%s\n", (unsigned long long)v->cpu->rip, name_of(v, v->cpu->rip).s);
-	for (unsigned int i = 1; i < frames; i++) {
+	while (found + 1 < frames) {
 		const uint64_t at = walk_linear(v->cpu, CPU_SS, frame);
 
 		if (!frame || frame % n || !read_word(v, at, &next) ||
 		    !read_word(v, at + n, &back) || !behind_call(v, back))
-			return;
+			break;
 		/* The call, not what is behind it, which may be another function. */
 		fprintf(to, "    %8llx%s\n", (unsigned long long)back, name_of(v, back - 1).s);
+		found++;
 		if (next <= frame)
-			return;
+			break;
 		frame = next;
 	}
+	if (!found)
+		search_stack(v, frames - 1, to);
 }
