@@ -168,7 +168,10 @@ struct trace_thread {
 	/* Events so far: number n is at n modulo @room. Of those overwritten, the one behind the
 	 * last may be half-written. */
 	uint64_t count;
+	/* A cache line each, for each is written all the time by a thread of its own. */
+	uint64_t reserved[2];
 };
+_Static_assert(sizeof(struct trace_thread) == 64, "a cache line");
 
 struct trace_range {
 	uint64_t at;
@@ -200,9 +203,11 @@ struct trace_header {
 	char name[64];       /* the machine's */
 	/* Entry n: bit i is device i, which drives gsi n. */
 	uint64_t gsis[TRACE_GSIS_MAX];
+	uint64_t reserved[6];
 	struct trace_thread threads[TRACE_THREADS_MAX];
 	struct trace_device devices[TRACE_DEVICES_MAX];
 };
+_Static_assert(offsetof(struct trace_header, threads) % 64 == 0, "threads begin with a cache line");
 
 /* One event as a consumer sees it, from a file or live. */
 struct trace_record {

@@ -31,8 +31,9 @@ struct trace_ring {
 	uint64_t count;
 	uint64_t at; /* @count modulo @room */
 	uint64_t rip;
-	unsigned int number;
+	uint64_t number;
 };
+_Static_assert(sizeof(struct trace_ring) == 64, "a cache line");
 
 struct trace {
 	struct trace_header *header; /* the beginning of the mapping */
@@ -40,7 +41,7 @@ struct trace {
 	int fd;                      /* -1: in memory only */
 	struct lock lock;            /* the header's tables, and who calls taps */
 	struct trace_tap *taps;
-	struct trace_ring rings[TRACE_THREADS_MAX];
+	struct trace_ring *rings; /* TRACE_THREADS_MAX */
 };
 
 _Thread_local struct trace_ring *trace_self;
@@ -129,6 +130,12 @@ int trace_create(struct trace **trace, const struct trace_options *options, cons
 	if (!t)
 		return err_sys(err, ENOMEM, "trace");
 	t->fd = -1;
+	t->rings = aligned_alloc(64, TRACE_THREADS_MAX * sizeof(*t->rings));
+	if (!t->rings) {
+		free(t);
+		return err_sys(err, ENOMEM, "trace");
+	}
+	memset(t->rings, 0, TRACE_THREADS_MAX * sizeof(*t->rings));
 	t->bytes = align_up(MAX(options->size, TRACE_SIZE_MIN), KIB(4));
 	lock_init(&t->lock, LOCK_TRACE);
 	if (options->path)
@@ -174,6 +181,7 @@ void trace_destroy(struct trace *t)
 	if (t->fd >= 0)
 		close(t->fd);
 	lock_destroy(&t->lock);
+	free(t->rings);
 	free(t);
 }
 
@@ -243,7 +251,8 @@ void trace_start(struct trace *t)
 
 void trace_enter(struct trace_ring *ring)
 {
-	trace_self = ring;
+	/* One without room has no place to write to. */
+	trace_self = ring && ring->room ? ring : NULL;
 }
 
 /* The header's tables */
@@ -309,7 +318,7 @@ static void tell_taps(struct trace_ring *r, const struct trace_event *event, con
 {
 	const struct trace_record record = {
 		.event = *event,
-		.thread = r->number,
+		.thread = (unsigned int)r->number,
 		.rip = r->rip,
 		.text = text,
 	};
@@ -320,23 +329,32 @@ static void tell_taps(struct trace_ring *r, const struct trace_event *event, con
 	lock_drop(&r->trace->lock);
 }
 
-static void put(struct trace_ring *r, const struct trace_event *event)
+/* The event at the ring's head is written: it counts. */
+static void commit(struct trace_ring *r)
 {
-	if (!r->room)
-		return;
-	r->events[r->at] = *event;
+	const struct trace_event *event = &r->events[r->at];
+
+	if (event->kind == TRACE_EXIT)
+		r->rip = event->c;
 	if (++r->at == r->room)
 		r->at = 0;
 	/* Whoever sees the count, in this process's memory or in the file, sees the event. */
 	__atomic_store_n(&r->thread->count, ++r->count, __ATOMIC_RELEASE);
-	if (event->kind == TRACE_EXIT)
-		r->rip = event->c;
+}
+
+static void put(struct trace_ring *r, const struct trace_event *event)
+{
+	r->events[r->at] = *event;
+	commit(r);
 }
 
 void trace_put(enum trace_kind kind, unsigned int device, unsigned int sub, unsigned int size,
 	       uint32_t a, uint64_t b, uint64_t c)
 {
-	const struct trace_event event = {
+	struct trace_ring *r = trace_self;
+	struct trace_event *event = &r->events[r->at];
+
+	*event = (struct trace_event){
 		.time = clock_now(),
 		.kind = (uint8_t)kind,
 		.sub = (uint8_t)sub,
@@ -346,8 +364,9 @@ void trace_put(enum trace_kind kind, unsigned int device, unsigned int sub, unsi
 		.b = b,
 		.c = c,
 	};
-
-	trace_put_event(&event);
+	commit(r);
+	if (__builtin_expect(r->trace->taps != NULL, 0))
+		tell_taps(r, event, "");
 }
 
 void trace_put_event(const struct trace_event *event)
