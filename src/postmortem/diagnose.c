@@ -341,6 +341,33 @@ static void guess(const struct view *v, struct first *f, const struct insn *insn
 	f->vector = VECTOR_GP;
 }
 
+/* KVM does itself what the processor cannot: accesses to what is no RAM, above all. */
+static void say_emulated(const struct view *v, const struct insn *insn, struct diagnosis *d)
+{
+	const struct cpu_state *cpu = v->cpu;
+
+	for (unsigned int i = 0; i < insn->memory_count; i++) {
+		const struct insn_memory *m = &insn->memory[i];
+		const uint64_t at =
+			walk_linear(cpu, (unsigned int)m->segment, effective(cpu, insn, m));
+		struct walk w;
+
+		walk(v->mem, cpu, at, m->write ? WALK_WRITE : WALK_READ, &w);
+		if (w.fault >= 0 || !*w.wrong)
+			continue;
+		say(d,
+		    "At RIP %llx%s, in `%s`: it %s %llx, and %s. Such accesses KVM does itself, "
+		    "and "
+		    "it does not know this instruction.",
+		    (unsigned long long)cpu->rip, name_of(v, cpu->rip).s, insn->text,
+		    m->write ? "writes to" : "reads", (unsigned long long)at, w.wrong);
+		d->has_address = true;
+		d->address = at;
+		d->access = m->write ? WALK_WRITE : WALK_READ;
+		return;
+	}
+}
+
 static void diagnose_fault(const struct view *v, bool triple, struct diagnosis *d)
 {
 	const struct cpu_state *cpu = v->cpu;
@@ -359,10 +386,14 @@ static void diagnose_fault(const struct view *v, bool triple, struct diagnosis *
 		    f.vector >= 0 ? vector_text(f.vector).s : "");
 	else if (triple)
 		guess(v, &f, &insn, d);
+	else
+		say_emulated(v, &insn, d);
 	d->vector = f.vector;
-	d->has_address = f.has_address;
-	d->address = f.address;
-	d->access = f.access;
+	if (f.has_address) {
+		d->has_address = true;
+		d->address = f.address;
+		d->access = f.access;
+	}
 	if (triple && f.vector >= 0)
 		follow(v, f.vector, d);
 }

@@ -497,6 +497,9 @@ static void chains(void **state)
 	tell(r, END_TRIPLE_FAULT,
 	     (const char *const[]){"`ud2`", "Delivering #UD: there is no IDT", "Delivering #GP: ",
 				   "Delivering #DF: the same. That is a triple fault.", NULL});
+	/* What KVM has to do, for there is no RAM. */
+	put_code(r, "\xa1\x00\x00\x00\xd0", 5);
+	tell(r, END_STUCK, (const char *const[]){"it reads d0000000, and there is no RAM", NULL});
 	/* Beyond the limit of a segment. */
 	put_code(r, "\xa1\x00\x00\x10\x00", 5);
 	r->cpu.segment[CPU_DS].limit = 0xffff;
