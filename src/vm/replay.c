@@ -17,7 +17,8 @@
 #include "skep/screen.h"
 #include "vm_priv.h"
 
-/* Beside what the first life took. */
+/* Seconds: longer lives are not lived again, and shorter ones may take so much longer. */
+#define LONGEST  20
 #define PATIENCE 10
 
 int vm_can_replay(const struct vm *vm, struct err *err)
@@ -28,6 +29,8 @@ int vm_can_replay(const struct vm *vm, struct err *err)
 		return err_set(err, EINVAL, "it did not end in a triple fault");
 	if (!kvm_can_replay(vm->kvm))
 		return err_set(err, EOPNOTSUPP, "more than one vCPU ran");
+	if (vm->report.ended - vm->report.loaded > LONGEST * NS_PER_S)
+		return err_set(err, EOPNOTSUPP, "the first took longer than %d s", LONGEST);
 	if (vm->report.resets)
 		return err_set(err, EOPNOTSUPP, "it had gone through a reset");
 	if (m->trace)
