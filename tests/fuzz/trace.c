@@ -2,13 +2,15 @@
 /*
  * Traces, hostile ones. A header is long and mostly zeroes, so one is made of a few bytes of the
  * input, bytes of it are changed at places that the input names, and the rest of the input is the
- * rings. An input that begins with 255 is a file as it is.
+ * rings. An input that begins with 255 is a file as it is. What is read is judged by the rules of
+ * lint.h as well.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "skep/bits.h"
 #include "skep/err.h"
+#include "skep/lint.h"
 #include "skep/trace.h"
 
 #define THREADS 3U
@@ -38,6 +40,31 @@ static void check(const struct trace_header *h, const struct trace_record *r, ui
 	must((e->kind != TRACE_READ && e->kind != TRACE_WRITE) || (e->size >= 1 && e->size <= 8));
 	must(e->kind != TRACE_IRQ || e->a < TRACE_GSIS_MAX);
 	must(e->kind != TRACE_PHASE || trace_phase_name(e->sub));
+}
+
+static void tell(void *arg, const struct lint_finding *finding)
+{
+	char text[1024];
+
+	(void)arg;
+	lint_format(finding, 0, text, sizeof(text));
+	must(strlen(text) > strlen(finding->what));
+}
+
+static void judge(struct trace_reader *reader, bool from_power_on)
+{
+	const struct lint_finding *findings;
+	struct trace_record record;
+	struct err err = {""};
+	struct lint *lint;
+
+	if (lint_create(&lint, trace_reader_header(reader), from_power_on, NULL, tell, NULL, &err))
+		return;
+	while (trace_next(reader, &record, &err) == 1)
+		lint_event(lint, &record);
+	lint_finish(lint, UINT64_MAX);
+	must(lint_findings(lint, &findings) <= 32 * (size_t)LINT_TOLD_MAX);
+	lint_destroy(lint);
 }
 
 static uint64_t walk(struct trace_reader *reader)
@@ -70,6 +97,8 @@ static void try(const void *file, size_t size)
 	n = walk(reader);
 	trace_rewind(reader);
 	must(walk(reader) == n);
+	trace_rewind(reader);
+	judge(reader, n & 1);
 	trace_close(reader);
 }
 
