@@ -39,6 +39,6 @@ set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 # Opened at run time: what puts an instruction that KVM stumbled over in words, hashes images, reads
 # symbols, and unpacks kernels.
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS
-    "libcapstone4, libnettle8, libpcre2-8-0, libarchive13, libelf1, libdw1, libdeflate0, liblzma5, libbz2-1.0, liblzo2-2, liblz4-1, libzstd1")
+    "libcap-ng0, libcapstone4, libnettle8, libpcre2-8-0, libarchive13, libelf1, libdw1, libdeflate0, liblzma5, libbz2-1.0, liblzo2-2, liblz4-1, libzstd1")
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 include(CPack)

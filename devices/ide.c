@@ -1356,7 +1356,7 @@ static int open_units(struct ide *ide, struct err *err)
 	j->admission.ready = on_admitted;
 	j->rest.done = on_rest;
 	snprintf(name, sizeof(name), "%.15s", ide->dev.id);
-	ret = workers_get(ide->dev.machine->workers, name, &j->worker, err);
+	ret = workers_get(ide->dev.machine->workers, name, SANDBOX_DISK, &j->worker, err);
 	if (!ret)
 		ret = open_unit(ide, 0, err);
 	if (!ret && ide->options.path1)

@@ -47,6 +47,8 @@ int boot_image_fd(const struct boot_image *img);
 /* The SHA-256 of the image's bytes as they are now, in hexadecimal. -ENOSYS: this host has no
  * Nettle. */
 #define BOOT_HASH_TEXT 65
+/* Before the guest runs, if it will run in a sandbox: opens what hashing takes. */
+void boot_hash_prepare(void);
 int boot_image_hash(const struct boot_image *img, char hex[BOOT_HASH_TEXT], struct err *err);
 
 enum boot_switch {

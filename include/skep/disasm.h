@@ -62,7 +62,7 @@ void disasm_close(struct disasm *d);
 /* The instruction at the start of @bytes, which lie at @at; false when they are none. */
 bool disasm_one(struct disasm *d, const uint8_t *bytes, size_t n, uint64_t at, struct insn *insn);
 
-/* Loads the library for good: for a process that will not be allowed to open files later. */
+/* For a process that will not be allowed to open files later (sandbox.h): its aide will do it. */
 void disasm_prepare(void);
 
 #endif

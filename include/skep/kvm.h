@@ -68,9 +68,16 @@ unsigned int kvm_address_bits(const struct kvm *kvm);
 /* Puts vCPU 0 where @entry says; the others wait for INIT and SIPI. The vCPUs are stopped. */
 int kvm_set_entry(struct kvm *kvm, const struct cpu_entry *entry, struct err *err);
 
-/* Starts the vCPU threads; on failure none runs. Behind kvm_pause() they wait for kvm_resume(). */
+/* Opens what is needed only when something has gone wrong: nothing can be opened in a sandbox. */
+void kvm_prepare(void);
+/* Makes the vCPU threads, which wait in their sandbox for kvm_start(). On failure there is none. */
+int kvm_ready(struct kvm *kvm, struct err *err);
+/* Has the vCPU threads run the guest; on failure none runs. Behind kvm_pause() they wait for
+ * kvm_resume(). */
 int kvm_start(struct kvm *kvm, struct err *err);
-/* Gets every vCPU out of the guest and joins its thread. */
+/* Gets every vCPU out of the guest. Their threads wait for the next kvm_start(). */
+void kvm_rest(struct kvm *kvm);
+/* The same, and joins the threads. */
 void kvm_stop(struct kvm *kvm);
 /* No vCPU that is outside the guest at this moment enters again. Any thread, any lock held. */
 void kvm_hold(struct kvm *kvm);

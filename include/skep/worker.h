@@ -34,6 +34,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "skep/sandbox.h"
+
 struct err;
 struct io;
 struct trace_ring;
@@ -76,12 +78,22 @@ int worker_start(struct worker *w, struct err *err);
  * worker that ran on another thread before, and a host short of memory or descriptors.
  */
 int worker_run(struct worker *w);
+/* Gets now what worker_run() on this thread will take of the host: for before a sandbox. */
+int worker_ready(struct worker *w, struct err *err);
 /*
  * Any thread, also the worker's own. Joins the thread that worker_start() made, unless called on
  * it; does not wait for worker_run() to return. Operations still under way stay so: they go on
  * when the worker is run or started again, on this thread or another.
  */
 void worker_stop(struct worker *w);
+/*
+ * As worker_stop() from another thread, but the worker's thread waits for the next worker_start()
+ * or worker_stop(), and keeps its ring: in a sandbox it would get no other.
+ */
+void worker_rest(struct worker *w);
+
+/* What the worker's thread may do in a sandbox, SANDBOX_WORKER until this; before it starts. */
+void worker_set_kind(struct worker *w, enum sandbox_kind kind);
 
 /*
  * Any thread: runs @fn(@arg) on the worker and waits for it. On the worker itself, or while it

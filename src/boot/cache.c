@@ -11,6 +11,7 @@
 #include "skep/bits.h"
 #include "skep/boot.h"
 #include "skep/err.h"
+#include "skep/sandbox.h"
 
 #include "cache.h"
 #include "image.h"
@@ -428,7 +429,10 @@ int cache_unpack(const char *dir, const struct boot_image *img, uint64_t offset,
 	void *data = NULL;
 	int ret;
 
-	*unpacked = keyed ? find(dir, img, &key) : NULL;
+	if (keyed)
+		*unpacked = find(dir, img, &key);
+	else
+		*unpacked = dir && sandbox_entered() ? image_unpacked_before(img) : NULL;
 	if (*unpacked && boot_image_size(*unpacked) <= most)
 		return 0;
 	boot_close(*unpacked);

@@ -16,7 +16,12 @@
 #define LABEL_MAX 160
 
 struct boot_image {
-	int fd;              /* -1: in memory */
+	int fd;         /* -1: in memory */
+	bool borrowed;  /* @fd is another's */
+	struct kept {   /* of a file: where it is unpacked */
+		int fd; /* -1: not known */
+		uint64_t base, size;
+	} * kept;            /* NULL: of no file, or there is no memory for it */
 	const uint8_t *data; /* NULL: a file */
 	void *own;           /* what of it is to be freed */
 	uint64_t base;       /* where it begins in the file */
@@ -58,6 +63,9 @@ static int open_file(struct boot_image *img, const char *path, struct err *err)
 	if (!S_ISREG(st.st_mode))
 		return err_set(err, S_ISDIR(st.st_mode) ? EISDIR : EINVAL,
 			       "%s is %s; name a regular file", img->label, file_kind(st.st_mode));
+	img->kept = malloc(sizeof(*img->kept));
+	if (img->kept)
+		img->kept->fd = -1;
 	img->size = (uint64_t)st.st_size;
 	if (!img->size)
 		return err_set(err, ENODATA, "%s is empty", img->label);
@@ -133,8 +141,11 @@ void boot_close(struct boot_image *img)
 {
 	if (!img)
 		return;
-	if (img->fd >= 0)
+	if (img->fd >= 0 && !img->borrowed)
 		close(img->fd);
+	if (img->kept && img->kept->fd >= 0)
+		close(img->kept->fd);
+	free(img->kept);
 	free(img->own);
 	free(img);
 }
@@ -156,9 +167,25 @@ struct boot_image *image_unpacked_file(const struct boot_image *from, int fd, ui
 {
 	struct boot_image *img = image_unpacked(from, size);
 
+	if (!img)
+		return NULL;
+	img->fd = fd;
+	img->base = base;
+	if (from->kept && from->kept->fd < 0)
+		*from->kept = (struct kept){fcntl(fd, F_DUPFD_CLOEXEC, 0), base, size};
+	return img;
+}
+
+struct boot_image *image_unpacked_before(const struct boot_image *from)
+{
+	struct boot_image *img = NULL;
+
+	if (from->kept && from->kept->fd >= 0)
+		img = image_unpacked(from, from->kept->size);
 	if (img) {
-		img->fd = fd;
-		img->base = base;
+		img->fd = from->kept->fd;
+		img->base = from->kept->base;
+		img->borrowed = true;
 	}
 	return img;
 }

@@ -35,6 +35,11 @@ bool image_stat(const struct boot_image *img, struct stat *st);
 struct boot_image *image_unpacked_file(const struct boot_image *from, int fd, uint64_t base,
 				       uint64_t size);
 struct boot_image *image_unpacked_memory(const struct boot_image *from, void *data, uint64_t size);
+/*
+ * What image_unpacked_file() first said of @from, which stays open for as long as @from is: a
+ * sandbox opens nothing at a reset. NULL when it has said nothing.
+ */
+struct boot_image *image_unpacked_before(const struct boot_image *from);
 
 /* Enough of a file's beginning to tell what it is. */
 #define FORMAT_HEAD 1024

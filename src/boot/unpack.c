@@ -465,7 +465,6 @@ int unpack_bytes(const uint8_t *in, size_t len, void *out, size_t out_len, struc
 {
 	const struct kind *kind = recognise(in, len);
 	struct work w = {.in = in, .len = len, .out = out, .room = out_len};
-	int ret;
 
 	if (!kind)
 		return unknown_kind(err);
@@ -481,10 +480,8 @@ int unpack_bytes(const uint8_t *in, size_t len, void *out, size_t out_len, struc
 			return err_set(err, ENOSYS, "%s payloads are unpacked by %s: install %s",
 				       kind->name, kind->library, kind->package);
 	}
-	ret = report(kind, &w, kind->unpack(&w), err);
-	if (w.library)
-		dlclose(w.library);
-	return ret;
+	/* It stays: at a reset, nothing could be opened any more (sandbox.h). */
+	return report(kind, &w, kind->unpack(&w), err);
 }
 
 static int check_range(const struct boot_image *img, uint64_t offset, uint64_t len, struct err *err)

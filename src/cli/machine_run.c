@@ -80,6 +80,8 @@ static int run(struct machine_args *args, const struct machine_hooks *hooks, str
 		result->status = STATUS_NO_KVM;
 		return kvm_fd;
 	}
+	if (args->result)
+		result_prepare(result);
 	ret = vm_create(&vm, args->config, kvm_fd, &args->log, err);
 	if (ret)
 		return ret;

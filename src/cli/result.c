@@ -138,15 +138,23 @@ static json_t *images(const struct result *r)
 	return all;
 }
 
-static json_t *host(void)
+static json_t *host(const struct result *r)
 {
-	struct utsname u;
 	json_t *h = json_object();
 
-	uname(&u);
-	json_object_set_new(h, "kernel", json_string(u.release));
-	json_object_set_new(h, "kvm", json_string(kvm_flavour()));
+	json_object_set_new(h, "kernel", json_string(r->kernel_release));
+	json_object_set_new(h, "kvm", json_string(r->kvm ? r->kvm : "kvm"));
 	return h;
+}
+
+void result_prepare(struct result *r)
+{
+	struct utsname u;
+
+	uname(&u);
+	snprintf(r->kernel_release, sizeof(r->kernel_release), "%s", u.release);
+	r->kvm = kvm_flavour();
+	boot_hash_prepare();
 }
 
 int result_open(FILE **to, const char *path, struct err *err)
@@ -182,7 +190,7 @@ int result_write(const struct result *r, FILE *to, struct err *err)
 	json_object_set_new(o, "status", json_integer(r->status));
 	json_object_set_new(o, "reason", json_string(r->ending.reason));
 	json_object_set_new(o, "kernel", json_string(r->kernel ? r->kernel : "demo"));
-	json_object_set_new(o, "host", host());
+	json_object_set_new(o, "host", host(r));
 	if (r->ran) {
 		json_object_set_new(o, "images", images(r));
 		json_object_set_new(o, "times_us", times(r));

@@ -43,7 +43,12 @@ struct result {
 	size_t port_count;
 	/* Why the guest died, NULL if it did not: for a person, and for the report. */
 	char *post_mortem, *post_mortem_full;
+	char kernel_release[65]; /* the host's */
+	const char *kvm;         /* kvm_flavour() */
 };
+
+/* What is to be known, or opened, before the guest runs: later a sandbox refuses. */
+void result_prepare(struct result *r);
 
 /* Takes the figures of a machine that has ended, before it is taken apart, and the hashes of its
  * images, for as long as reading them takes; with @state its devices' state and its screen, too. */

@@ -17,6 +17,7 @@
 
 #include "skep/bits.h"
 #include "skep/err.h"
+#include "skep/sandbox.h"
 #include "skep/symbols.h"
 
 #define LIBELF "libelf.so.1"
@@ -50,6 +51,7 @@ struct symbols {
 	char label[192];
 	bool tried; /* symbols_prepare() has been here */
 	int failed; /* -errno of it */
+	int name_errand, line_errand, find_errand;
 	char why[256];
 
 	void *libelf, *libdw; /* NULL: not loaded */
@@ -105,6 +107,8 @@ static int check_head(struct symbols *s, struct err *err)
 	return 0;
 }
 
+static sandbox_errand_fn name_errand, line_errand, find_errand;
+
 static int open_symbols(struct symbols **out, int fd, bool owned, const char *label,
 			struct err *err)
 {
@@ -125,6 +129,11 @@ static int open_symbols(struct symbols **out, int fd, bool owned, const char *la
 		symbols_close(s);
 	else
 		*out = s;
+	if (!ret) {
+		s->name_errand = sandbox_errand(name_errand, s, fd);
+		s->line_errand = sandbox_errand(line_errand, s, fd);
+		s->find_errand = sandbox_errand(find_errand, s, fd);
+	}
 	return ret;
 }
 
@@ -154,6 +163,7 @@ void symbols_close(struct symbols *s)
 {
 	if (!s)
 		return;
+	sandbox_errand_not(s);
 	if (s->dwarf)
 		s->dw_.end(s->dwarf);
 	if (s->elf)
@@ -433,13 +443,55 @@ static const struct symbol *look_up(struct symbols *s, uint64_t *address)
 	return sym;
 }
 
+/* Those that were not prepared before the door was shut are asked for. */
+static bool is_aides(const struct symbols *s, int errand)
+{
+	return s && !s->tried && sandbox_asks(errand);
+}
+
+static bool ask(int errand, uint64_t address, char *text, size_t room)
+{
+	char answer[SANDBOX_ANSWER_MAX];
+	size_t n = sandbox_ask(errand, &address, sizeof(address), answer, sizeof(answer) - 1);
+
+	if (!n || !room)
+		return n;
+	n = MIN(n, room - 1);
+	memcpy(text, answer, n);
+	text[n] = '\0';
+	return true;
+}
+
+static size_t name_errand(void *arg, const void *question, size_t n, void *answer, size_t room)
+{
+	uint64_t address;
+
+	if (n != sizeof(address))
+		return 0;
+	memcpy(&address, question, n);
+	return symbols_name(arg, address, answer, room) ? strlen(answer) : 0;
+}
+
+static size_t line_errand(void *arg, const void *question, size_t n, void *answer, size_t room)
+{
+	uint64_t address;
+
+	if (n != sizeof(address))
+		return 0;
+	memcpy(&address, question, n);
+	return symbols_line(arg, address, answer, room) ? strlen(answer) : 0;
+}
+
 bool symbols_name(struct symbols *s, uint64_t address, char *text, size_t room)
 {
-	const struct symbol *sym = look_up(s, &address);
+	const struct symbol *sym;
 	char name[NAME_MAX_SHOWN];
 
 	if (room)
 		*text = '\0';
+	if (is_aides(s, s ? s->name_errand : -1))
+		return ask(s->name_errand, address - s->slide, text, room);
+	sym = look_up(s, &address);
 	if (!sym)
 		return false;
 	put_safe(name, sizeof(name), sym->name);
@@ -461,6 +513,8 @@ bool symbols_line(struct symbols *s, uint64_t address, char *text, size_t room)
 
 	if (room)
 		*text = '\0';
+	if (is_aides(s, s ? s->line_errand : -1))
+		return ask(s->line_errand, address - s->slide, text, room);
 	if (!look_up(s, &address) || !s->dwarf || !s->dw_.addrdie(s->dwarf, address, &unit))
 		return false;
 	line = s->dw_.getsrc_die(&unit, address);
@@ -479,8 +533,22 @@ void symbols_slide(struct symbols *s, uint64_t by)
 	s->slide = by;
 }
 
+static size_t find_errand(void *arg, const void *question, size_t n, void *answer, size_t room)
+{
+	char name[SANDBOX_QUESTION_MAX + 1] = "";
+
+	if (n > SANDBOX_QUESTION_MAX || room < sizeof(uint64_t))
+		return 0;
+	memcpy(name, question, n);
+	return symbols_find(arg, name, answer) ? sizeof(uint64_t) : 0;
+}
+
 bool symbols_find(struct symbols *s, const char *name, uint64_t *address)
 {
+	if (is_aides(s, s ? s->find_errand : -1))
+		return strlen(name) <= SANDBOX_QUESTION_MAX &&
+		       sandbox_ask(s->find_errand, name, strlen(name), address, sizeof(*address)) ==
+			       sizeof(*address);
 	if (!s || symbols_prepare(s, NULL))
 		return false;
 	for (size_t i = 0; i < s->count; i++)

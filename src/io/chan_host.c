@@ -31,6 +31,7 @@
 #include "skep/device.h"
 #include "skep/err.h"
 #include "skep/log.h"
+#include "skep/sandbox.h"
 
 /* A terminal that polls as writable may have room for no more (the kernel's WAKEUP_CHARS). */
 #define TTY_PIECE   256
@@ -190,14 +191,29 @@ static void close_stdio(struct chan *c)
 
 /* Pseudo-terminal */
 
+/* By the master, and not by its name: a sandbox opens no names. */
+static int slave_of(int master)
+{
+	return ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+}
+
+static void close_slave(struct chan *c)
+{
+	if (c->slave < 0)
+		return;
+	if (!sandbox_entered())
+		sandbox_forsake(c->slave);
+	close(c->slave);
+	c->slave = -1;
+}
+
 /* Our own descriptor of the slave keeps the master from reporting a hang-up between readers. */
 static int open_slave(struct chan *c)
 {
 	struct termios t;
 
-	if (c->slave >= 0)
-		close(c->slave);
-	c->slave = open(c->path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	close_slave(c);
+	c->slave = slave_of(c->out.fd);
 	if (c->slave < 0 || tcgetattr(c->slave, &t))
 		return -errno;
 	cfmakeraw(&t);
@@ -227,6 +243,7 @@ static int open_pty(struct chan *c, const char *arg, struct err *err)
 	ret = open_slave(c);
 	if (ret)
 		return err_sys(err, -ret, "cannot open the pseudo-terminal %s", name);
+	sandbox_keep(c->slave);
 	ret = add_file(c, &c->out, err);
 	if (ret)
 		return ret;
@@ -277,11 +294,10 @@ static void pty_linger(struct chan *c)
 	unsigned int idle = 0;
 	int slave;
 
-	close(c->slave);
-	c->slave = -1;
+	close_slave(c);
 	if (poll(&p, 1, 0) && (p.revents & POLLHUP))
 		return;
-	slave = open(c->path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	slave = slave_of(c->out.fd);
 	while (slave >= 0 && idle < 2 && clock_now() < deadline) {
 		nanosleep(&pause, NULL);
 		idle = pty_unread(slave) ? 0 : idle + 1;
@@ -399,7 +415,9 @@ static int open_unix(struct chan *c, const char *arg, struct err *err)
 		return err_sys(err, errno, "cannot listen on the socket %s", arg);
 	c->socket_dev = st.st_dev;
 	c->socket_ino = st.st_ino;
-	ret = add_file(c, &c->listener, err);
+	ret = sandbox_remove_later(arg, err);
+	if (!ret)
+		ret = add_file(c, &c->listener, err);
 	if (ret)
 		return ret;
 	c->client_io.done = client_accepted;
@@ -481,6 +499,10 @@ static void close_unix(struct chan *c)
 {
 	struct stat st;
 
+	/* From within the sandbox it cannot be removed: sandbox_leave() sees to it. */
+	if (sandbox_entered() || !c->path)
+		return;
+	sandbox_remove_not(c->path);
 	/* Whoever took our place in the meantime keeps it. */
 	if (c->socket_ino && !lstat(c->path, &st) && st.st_dev == c->socket_dev &&
 	    st.st_ino == c->socket_ino)
@@ -596,8 +618,7 @@ void chan_host_close(struct chan *c)
 {
 	drop_files(c);
 	drop_file(c, &c->listener, false);
-	if (c->slave >= 0)
-		close(c->slave);
+	close_slave(c);
 	if (c->kind == CHAN_STDIO)
 		close_stdio(c);
 	if (c->kind == CHAN_UNIX)

@@ -94,15 +94,15 @@ static void release_log(struct display *d)
 /* The last line of the log, if there is a new one, becomes the note for a while. */
 static void look_at_log(struct display *d)
 {
-	struct stat st;
 	char buf[1024];
 	const char *line;
+	off_t size = d->log_kept >= 0 ? lseek(d->machine->log->fd, 0, SEEK_END) : -1;
 	ssize_t n;
 
-	if (d->log_kept >= 0 && !fstat(d->machine->log->fd, &st) && st.st_size > d->log_seen) {
-		d->log_seen = st.st_size;
+	if (size > d->log_seen) {
+		d->log_seen = size;
 		n = pread(d->machine->log->fd, buf, sizeof(buf) - 1,
-			  MAX(st.st_size - (off_t)sizeof(buf) + 1, (off_t)0));
+			  MAX(size - (off_t)sizeof(buf) + 1, (off_t)0));
 		buf[MAX(n, (ssize_t)1) - 1] = '\0'; /* its newline */
 		line = strrchr(buf, '\n');
 		snprintf(d->painter.note, sizeof(d->painter.note), "%.*s", PAINTER_NOTE_MAX - 1,

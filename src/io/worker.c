@@ -67,16 +67,24 @@ struct io *io_list_pop(struct io_list *l)
 
 void worker_init(struct worker *w, const struct worker_engine *engine, const char *name)
 {
+	cpu_set_t cpus;
+
 	w->engine = engine;
 	w->batch = 1;
 	for (unsigned int i = 0; i < WORKER_FILES_MAX; i++)
 		w->files[i] = -1;
+	w->kind = SANDBOX_WORKER;
+	w->alone = !sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) == 1;
 	lock_init(&w->lock, LOCK_LEAF);
+	sem_init(&w->again, 0, 0);
+	sem_init(&w->rested, 0, 0);
 	snprintf(w->name, sizeof(w->name), "%s", name);
 }
 
 void worker_fini(struct worker *w)
 {
+	sem_destroy(&w->again);
+	sem_destroy(&w->rested);
 	lock_destroy(&w->lock);
 	free(w->reason);
 }
@@ -104,6 +112,12 @@ int worker_create(struct worker **w, const char *name, struct err *err)
 		return 0;
 	worker_destroy(*w);
 	return err_sys(err, ENOMEM, "worker %s", name);
+}
+
+void worker_set_kind(struct worker *w, enum sandbox_kind kind)
+{
+	bug_on(w->started);
+	w->kind = kind;
 }
 
 bool worker_may_spin(const struct worker *w)
@@ -332,11 +346,12 @@ static unsigned int find_at_once(struct worker *w, int fd)
 	struct statfs fs;
 	struct stat st;
 
-	if (fstatfs(fd, &fs) || fstat(fd, &st))
+	if (fstatfs(fd, &fs))
 		return 0;
 	if (fs.f_type == ANON_INODE_FS_MAGIC)
 		return AT_ONCE_WRITE;
-	if (!S_ISREG(st.st_mode) || (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC))
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) ||
+	    (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC))
 		return 0;
 	if (w->engine->hands_on && !w->engine->hands_on(fd))
 		return AT_ONCE_WRITE;
@@ -675,9 +690,6 @@ static uint64_t loop_deadline(struct worker *w)
 
 static void begin_running(struct worker *w)
 {
-	cpu_set_t cpus;
-
-	w->alone = !sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) == 1;
 	trace_enter(w->ring);
 	lock_take(&w->lock);
 	bug_on(w->running);
@@ -712,19 +724,28 @@ static void turn_until_stopped(struct worker *w)
 	}
 }
 
-static void loop(struct worker *w, bool ends)
+/* @thread: it is the worker's own. Returns whether it ends now. */
+static bool loop(struct worker *w, bool thread)
 {
+	bool ends;
+
 	if (w->engine->run)
 		w->engine->run(w);
 	else
 		turn_until_stopped(w);
+	ends = thread && !atomic_load(&w->rest);
 	for (;;) {
 		run_deferrals(w);
 		w->engine->detach(w);
 		if (cease_running(w, ends))
-			break;
+			return ends;
 		run_posts(w);
 	}
+}
+
+int worker_ready(struct worker *w, struct err *err)
+{
+	return w->engine->attach(w, err);
 }
 
 int worker_run(struct worker *w)
@@ -742,25 +763,48 @@ int worker_run(struct worker *w)
 }
 
 struct start {
-	struct worker *worker;
 	struct err *err;
 	int rc;
 	sem_t done;
 };
 
-static void *run_thread(void *arg)
+/* One run, from worker_start() to worker_stop() or worker_rest(). False: it did not come about. */
+static bool run_once(struct worker *w)
 {
-	struct start *s = arg;
-	struct worker *w = s->worker;
+	struct start *s = w->start;
+	bool ends;
 
 	s->rc = w->engine->attach(w, s->err);
+	if (!s->rc && !w->guarded)
+		s->rc = sandbox_thread(w->kind, s->err);
+	w->guarded = true;
 	if (s->rc) {
 		sem_post(&s->done);
-		return NULL;
+		return false;
 	}
 	begin_running(w);
 	sem_post(&s->done); /* @s is gone from here on */
-	loop(w, true);
+	ends = loop(w, true);
+	w->resting = !ends;
+	sem_post(&w->rested);
+	return !ends;
+}
+
+static void *run_thread(void *arg)
+{
+	struct worker *w = arg;
+
+	pthread_setname_np(pthread_self(), w->name);
+	w->guarded = false;
+	while (run_once(w)) {
+		while (sem_wait(&w->again) && errno == EINTR)
+			;
+		if (w->start)
+			continue;
+		if (w->engine->leave)
+			w->engine->leave(w);
+		break;
+	}
 	return NULL;
 }
 
@@ -780,6 +824,7 @@ int worker_thread(pthread_t *thread, void *(*fn)(void *arg), void *arg)
 	sigdelset(&all, SIGILL);
 	sigdelset(&all, SIGFPE);
 	sigdelset(&all, SIGABRT);
+	sigdelset(&all, SIGSYS);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	rc = pthread_create(thread, &attr, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -787,20 +832,37 @@ int worker_thread(pthread_t *thread, void *(*fn)(void *arg), void *arg)
 	return rc;
 }
 
+/* Has the thread run, which is there and waits, or is made. */
+static int set_going(struct worker *w, struct start *s)
+{
+	int rc = 0;
+
+	w->start = s;
+	atomic_store(&w->rest, false);
+	while (!sem_trywait(&w->rested))
+		;
+	if (w->resting)
+		sem_post(&w->again);
+	else
+		rc = worker_thread(&w->thread, run_thread, w);
+	w->resting = false;
+	return rc;
+}
+
 int worker_start(struct worker *w, struct err *err)
 {
-	struct start s = {.worker = w, .err = err};
+	struct start s = {.err = err};
 	int rc;
 
 	bug_on(w->running);
-	if (w->started)
+	if (w->started && !w->resting)
 		worker_stop(w); /* it stopped itself, and is still to be joined */
 	if (w->engine->run)
 		return err_set(err, ENOTSUP, "worker %s: the deterministic worker has no thread",
 			       w->name);
 	atomic_store(&w->stop, false);
 	sem_init(&s.done, 0, 0);
-	rc = worker_thread(&w->thread, run_thread, &s);
+	rc = set_going(w, &s);
 	if (rc) {
 		sem_destroy(&s.done);
 		return err_sys(err, rc, "worker %s: cannot create its thread", w->name);
@@ -808,28 +870,52 @@ int worker_start(struct worker *w, struct err *err)
 	while (sem_wait(&s.done) && errno == EINTR)
 		;
 	sem_destroy(&s.done);
+	w->started = !s.rc;
 	if (s.rc) {
 		pthread_join(w->thread, NULL);
 		err_prefix(err, "worker %s", w->name);
-		return s.rc;
 	}
-	pthread_setname_np(w->thread, w->name);
-	w->started = true;
-	return 0;
+	return s.rc;
+}
+
+/* The thread ends; it may be resting. */
+static void join(struct worker *w)
+{
+	if (w->resting) {
+		w->start = NULL;
+		w->resting = false;
+		sem_post(&w->again);
+	}
+	pthread_join(w->thread, NULL);
 }
 
 void worker_stop(struct worker *w)
 {
-	bool join;
+	bool started;
 
 	atomic_store(&w->stop, true);
 	w->engine->wake(w);
 	if (on_worker(w))
 		return;
 	lock_take(&w->lock);
-	join = w->started;
+	started = w->started;
 	w->started = false;
 	lock_drop(&w->lock);
-	if (join)
-		pthread_join(w->thread, NULL);
+	if (started)
+		join(w);
+}
+
+void worker_rest(struct worker *w)
+{
+	bug_on(on_worker(w));
+	if (!w->started || w->resting)
+		return;
+	atomic_store(&w->rest, true);
+	atomic_store(&w->stop, true);
+	w->engine->wake(w);
+	while (sem_wait(&w->rested) && errno == EINTR)
+		;
+	/* It had stopped itself before. */
+	if (!w->resting)
+		worker_stop(w);
 }

@@ -11,11 +11,13 @@
 #define SKEP_IO_WORKER_ENGINE_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "skep/lock.h"
+#include "skep/sandbox.h"
 #include "skep/worker.h"
 
 enum io_op {
@@ -121,7 +123,14 @@ struct worker {
 	struct lock lock;
 	unsigned int calls; /* worker_call()s that wait */
 	bool started;       /* @thread is to be joined */
+	bool resting;       /* it waits for @again: with a @start, or to end */
+	bool guarded;       /* it is in its sandbox */
+	enum sandbox_kind kind;
 	pthread_t thread;
+	struct start *start;
+	atomic_bool rest; /* when the thread stops, it rests */
+	sem_t again;
+	sem_t rested; /* the thread rests, or ends */
 	char name[16];
 	char *reason; /* see worker_engine_reason() */
 };

@@ -60,6 +60,7 @@ struct helper {
 	struct io *io; /* NULL: the helper ends */
 	int fd;
 	int result;
+	int refused;      /* it has no sandbox, so it does nothing */
 	atomic_int state; /* enum helper_state */
 };
 
@@ -71,6 +72,7 @@ struct poller {
 	uint64_t timer_at;   /* UINT64_MAX: not armed */
 	atomic_bool woken;   /* @event was written since it was last read */
 	unsigned int helped; /* helpers that are not free */
+	bool blocks;         /* there is a file that would block: helpers are wanted */
 	unsigned int helpers_started;
 	struct helper helpers[HELPERS];
 	uint8_t kinds[WORKER_FILES_MAX];
@@ -96,14 +98,17 @@ static void epoll_wake(struct worker *w)
 static void *help(void *arg)
 {
 	struct helper *h = arg;
+	struct err err;
 
+	pthread_setname_np(pthread_self(), h->poller->worker.name);
+	h->refused = sandbox_thread(SANDBOX_HELPER, &err);
 	for (;;) {
 		while (sem_wait(&h->go) && errno == EINTR)
 			;
 		if (!h->io)
 			return NULL;
 		do
-			h->result = worker_perform(h->io, h->fd, 0);
+			h->result = h->refused ? h->refused : worker_perform(h->io, h->fd, 0);
 		while (h->result == -EINTR);
 		atomic_store(&h->state, HELPER_DONE);
 		epoll_wake(&h->poller->worker);
@@ -125,7 +130,6 @@ static int start_helpers(struct poller *p)
 			/* One will do. */
 			return p->helpers_started ? 0 : -rc;
 		}
-		pthread_setname_np(h->thread, p->worker.name);
 		p->helpers_started++;
 	}
 	return 0;
@@ -366,9 +370,10 @@ static void epoll_turn(struct worker *w, uint64_t deadline)
 
 static int epoll_attach(struct worker *w, struct err *err)
 {
-	(void)w;
-	(void)err;
-	return 0;
+	struct poller *p = poller_of(w);
+	int rc = p->blocks ? start_helpers(p) : 0;
+
+	return rc ? err_sys(err, -rc, "cannot start the threads for disks") : 0;
 }
 
 static void epoll_detach(struct worker *w)
@@ -400,7 +405,8 @@ static int epoll_set_file(struct worker *w, int slot, int fd)
 		return 0;
 	/* With O_DIRECT, RWF_NOWAIT waits for the disk all the same. */
 	p->kinds[slot] = fcntl(fd, F_GETFL) & O_DIRECT ? KIND_DISK : KIND_CACHED;
-	return start_helpers(p);
+	p->blocks = true;
+	return w->running ? start_helpers(p) : 0;
 }
 
 static uint64_t epoll_now(struct worker *w)

@@ -31,6 +31,7 @@
 #include "skep/bits.h"
 #include "skep/clock.h"
 #include "skep/err.h"
+#include "skep/sandbox.h"
 #include "worker_engine.h"
 
 /* Registered behind the worker's own files. */
@@ -293,19 +294,35 @@ static int enable_ring(struct uring *u, struct err *err)
 	return 0;
 }
 
+/* Files came and went while the thread rested. */
+static int renew_files(struct uring *u, struct err *err)
+{
+	int rc = io_uring_register_files_update(&u->ring, 0, u->worker.files, WORKER_FILES_MAX);
+
+	if (rc < 0)
+		return refused(rc, err);
+	u->stale = false;
+	return 0;
+}
+
 static int uring_attach(struct worker *w, struct err *err)
 {
 	struct uring *u = uring_of(w);
 	int rc;
 
-	if (u->stale || (u->enabled && u->owner != gettid()))
+	if (u->enabled && u->owner == gettid())
+		return u->stale ? renew_files(u, err) : 0;
+	/* There are no other rings to be had, so this one stays for whom it serves. */
+	if (sandbox_entered() && (!u->open || u->enabled))
+		return err_set(err, EPERM, "the sandbox has no ring for another thread");
+	if (u->stale || u->enabled)
 		close_ring(u);
 	if (!u->open) {
 		rc = open_ring(u, err);
 		if (rc)
 			return rc;
 	}
-	return u->enabled ? 0 : enable_ring(u, err);
+	return enable_ring(u, err);
 }
 
 /* NULL when the kernel takes nothing now: memory is short. */

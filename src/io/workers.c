@@ -13,6 +13,7 @@
 
 struct workers {
 	struct worker *list[WORKERS_MAX];
+	enum sandbox_kind kinds[WORKERS_MAX];
 	unsigned int count;
 	unsigned int limit;
 	unsigned int next; /* to be shared */
@@ -53,18 +54,32 @@ void workers_destroy(struct workers *ws)
 	free(ws);
 }
 
-int workers_get(struct workers *ws, const char *name, struct worker **w, struct err *err)
+/* One that serves devices of several kinds may do what any of them wants. */
+static struct worker *share(struct workers *ws, enum sandbox_kind kind)
+{
+	unsigned int n = ws->next++ % ws->count;
+
+	if (ws->kinds[n] != kind && !ws->foreign)
+		worker_set_kind(ws->list[n], SANDBOX_WORKER);
+	return ws->list[n];
+}
+
+int workers_get(struct workers *ws, const char *name, enum sandbox_kind kind, struct worker **w,
+		struct err *err)
 {
 	int ret;
 
 	if (ws->count == ws->limit) {
-		*w = ws->list[ws->next++ % ws->count];
+		*w = share(ws, kind);
 		return 0;
 	}
 	ret = worker_create(w, name, err);
-	if (!ret)
-		ws->list[ws->count++] = *w;
-	return ret;
+	if (ret)
+		return ret;
+	worker_set_kind(*w, kind);
+	ws->kinds[ws->count] = kind;
+	ws->list[ws->count++] = *w;
+	return 0;
 }
 
 const char *workers_engine_reason(const struct workers *ws)
@@ -101,4 +116,10 @@ void workers_stop(struct workers *ws)
 {
 	for (unsigned int i = 0; i < ws->count && !ws->foreign; i++)
 		worker_stop(ws->list[i]);
+}
+
+void workers_rest(struct workers *ws)
+{
+	for (unsigned int i = 0; i < ws->count && !ws->foreign; i++)
+		worker_rest(ws->list[i]);
 }

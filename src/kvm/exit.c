@@ -221,7 +221,7 @@ static void emulation_failed(struct vcpu *vcpu)
 		    "vCPU %u met an instruction that this host's KVM does not emulate, at RIP "
 		    "%llx: %s%s",
 		    vcpu->id, (unsigned long long)rip, text,
-		    kvm_runs_kernels()
+		    !vcpu->kvm->emulates
 			    ? ""
 			    : "; this host's kvm_pvm emulates guest kernels, and stock "
 			      "ones do not run on it: use another host, or tools/testbed");

@@ -14,6 +14,7 @@
 #include "kvm_priv.h"
 #include "skep/bits.h"
 #include "skep/device.h"
+#include "skep/disasm.h"
 #include "skep/err.h"
 #include "skep/gmem.h"
 #include "skep/topology.h"
@@ -221,6 +222,7 @@ int kvm_create(struct kvm **out, int fd, struct machine *m, const struct topolog
 	kvm->split = chips == KVM_CHIPS_SPLIT;
 	kvm->syncs = syncs_registers(fd);
 	atomic_store(&kvm->culprit, -1);
+	kvm->emulates = !kvm_runs_kernels();
 	lock_init(&kvm->routes_lock, LOCK_LEAF);
 	lock_init(&kvm->park.lock, LOCK_VM);
 	lock_cond_init(&kvm->park.moved);
@@ -355,18 +357,31 @@ int kvm_set_entry(struct kvm *kvm, const struct cpu_entry *entry, struct err *er
 	return vcpu_enter_at(&kvm->vcpus[0], entry, err);
 }
 
-int kvm_start(struct kvm *kvm, struct err *err)
+void kvm_prepare(void)
+{
+	disasm_prepare();
+}
+
+int kvm_ready(struct kvm *kvm, struct err *err)
 {
 	int ret = 0;
 
-	atomic_store(&kvm->stop, false);
-	atomic_store(&kvm->culprit, -1);
-	/* The application processors first: they wait in KVM for the first one's INIT. */
-	for (unsigned int i = kvm->vcpu_count; !ret && i-- > 0;)
-		ret = vcpu_start(&kvm->vcpus[i], err);
+	for (unsigned int i = 0; !ret && i < kvm->vcpu_count; i++)
+		ret = vcpu_ready(&kvm->vcpus[i], err);
 	if (ret)
 		kvm_stop(kvm);
 	return ret;
+}
+
+int kvm_start(struct kvm *kvm, struct err *err)
+{
+	int ret = kvm_ready(kvm, err);
+
+	if (ret)
+		return ret;
+	atomic_store(&kvm->stop, false);
+	vcpus_start(kvm);
+	return 0;
 }
 
 void kvm_hold(struct kvm *kvm)
@@ -374,14 +389,16 @@ void kvm_hold(struct kvm *kvm)
 	atomic_store(&kvm->stop, true);
 }
 
-void kvm_stop(struct kvm *kvm)
+void kvm_rest(struct kvm *kvm)
 {
 	kvm_hold(kvm);
-	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
-		vcpu_kick(&kvm->vcpus[i]);
-	vcpus_wake(kvm);
-	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
-		vcpu_join(&kvm->vcpus[i]);
+	vcpus_rest(kvm);
+}
+
+void kvm_stop(struct kvm *kvm)
+{
+	kvm_rest(kvm);
+	vcpus_join(kvm);
 }
 
 void kvm_pause(struct kvm *kvm)

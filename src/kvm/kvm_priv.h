@@ -33,7 +33,9 @@ struct vcpu {
 	int fd;
 	struct kvm_run *run;
 	pthread_t thread;
-	atomic_bool started; /* @thread holds; written on the control thread */
+	bool threaded;       /* there is @thread */
+	atomic_bool started; /* it runs a round; written on the control thread */
+	unsigned int round;  /* the last that the thread has seen */
 	atomic_uint halt;    /* enum vcpu_halt */
 	atomic_bool sample_asked;
 	atomic_ulong sample; /* a digest of its registers; 0: none, or it has halted */
@@ -98,6 +100,7 @@ struct kvm {
 	const struct topology *topology;
 	size_t run_size;
 	bool syncs;         /* with each exit KVM leaves the registers in vcpu->run */
+	bool emulates;      /* guest kernels do not run on the processor: kvm_runs_kernels() */
 	bool split;         /* the local APICs are KVM's; the other chips are devices */
 	atomic_bool stop;   /* vCPU threads leave their loop */
 	atomic_bool pause;  /* vCPU threads park */
@@ -112,6 +115,10 @@ struct kvm {
 		struct lock lock;
 		pthread_cond_t moved;
 		unsigned int inside; /* threads that may be in the guest */
+		/* From a start to the next stop is a round. */
+		unsigned int round;
+		unsigned int running; /* threads that have not ended theirs */
+		bool quit;            /* there will be no more */
 	} park;
 	struct kvm_clock_data clock; /* kvmclock, while the machine is paused */
 
@@ -172,11 +179,15 @@ int vcpu_create(struct kvm *kvm, struct vcpu *vcpu, unsigned int id, struct kvm_
 		struct err *err);
 void vcpu_destroy(struct vcpu *vcpu);
 int vcpu_enter_at(struct vcpu *vcpu, const struct cpu_entry *entry, struct err *err);
-int vcpu_start(struct vcpu *vcpu, struct err *err);
+/* Gives @vcpu a thread, if it has none. */
+int vcpu_ready(struct vcpu *vcpu, struct err *err);
 void vcpu_kick(struct vcpu *vcpu);
-void vcpu_join(struct vcpu *vcpu);
 /* What its thread has run, in ns; 0 when it has none. */
 uint64_t vcpu_cpu_time(const struct vcpu *vcpu);
+/* A round: all threads begin it; all have ended it, as kvm->stop wants; there will be no more. */
+void vcpus_start(struct kvm *kvm);
+void vcpus_rest(struct kvm *kvm);
+void vcpus_join(struct kvm *kvm);
 /* Gets every vCPU out of the guest and waits until none is inside the gate: kvm->pause is set. */
 void vcpus_park(struct kvm *kvm);
 /* Those at the gate look again at kvm->pause and kvm->stop. */

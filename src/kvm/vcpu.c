@@ -8,6 +8,9 @@
  *
  * A machine is paused when no thread is inside the gate (kvm->park), and the gate is shut: each
  * thread goes in before it enters the guest for the first time, and comes out to park or to end.
+ *
+ * Threads outlive a reset: they wait for the next round. So none is made once the guest has run,
+ * which the sandbox would refuse.
  */
 #include <errno.h>
 #include <sched.h>
@@ -23,7 +26,9 @@
 #include "skep/clock.h"
 #include "skep/cpu.h"
 #include "skep/cpu_state.h"
+#include "skep/device.h"
 #include "skep/err.h"
+#include "skep/sandbox.h"
 #include "skep/topology.h"
 
 #define KICK_SIGNAL SIGRTMIN
@@ -378,17 +383,58 @@ static bool turn(struct vcpu *vcpu)
 	return false;
 }
 
-static void *vcpu_thread(void *arg)
+/* From one start of the machine to the next stop. */
+static void run_round(struct vcpu *vcpu)
 {
-	struct vcpu *vcpu = arg;
-
-	trace_enter(vcpu->ring);
 	go_in(vcpu->kvm);
 	if (!vcpu->first_entry)
 		vcpu->first_entry = clock_now();
 	while (turn(vcpu))
 		;
 	come_out(vcpu);
+}
+
+/* Waits for the next round; false: there is none. */
+static bool await_round(struct vcpu *vcpu)
+{
+	struct kvm *kvm = vcpu->kvm;
+	bool more;
+
+	lock_take(&kvm->park.lock);
+	while (kvm->park.round == vcpu->round && !kvm->park.quit)
+		lock_wait(&kvm->park.lock, &kvm->park.moved, UINT64_MAX);
+	more = kvm->park.round != vcpu->round;
+	vcpu->round = kvm->park.round;
+	lock_drop(&kvm->park.lock);
+	return more;
+}
+
+static void end_round(struct kvm *kvm)
+{
+	lock_take(&kvm->park.lock);
+	if (!--kvm->park.running)
+		pthread_cond_broadcast(&kvm->park.moved);
+	lock_drop(&kvm->park.lock);
+}
+
+static void *vcpu_thread(void *arg)
+{
+	struct vcpu *vcpu = arg;
+	struct err err;
+	char name[16];
+	int ret;
+
+	trace_enter(vcpu->ring);
+	snprintf(name, sizeof(name), "vcpu %u", vcpu->id);
+	pthread_setname_np(pthread_self(), name);
+	ret = sandbox_thread(SANDBOX_VCPU, &err);
+	while (await_round(vcpu)) {
+		if (!ret)
+			run_round(vcpu);
+		else
+			machine_end(vcpu->kvm->machine, END_HOST, 0, "%s: %s", name, err.text);
+		end_round(vcpu->kvm);
+	}
 	return NULL;
 }
 
@@ -409,14 +455,16 @@ static void pin(pthread_attr_t *attr, int cpu)
 	CPU_FREE(set);
 }
 
-int vcpu_start(struct vcpu *vcpu, struct err *err)
+int vcpu_ready(struct vcpu *vcpu, struct err *err)
 {
 	const struct sigaction kick = {.sa_handler = on_kick};
 	pthread_attr_t attr;
 	sigset_t all, old;
-	char name[16];
 	int ret;
 
+	if (vcpu->threaded)
+		return 0;
+	vcpu->round = vcpu->kvm->park.round;
 	sigaction(KICK_SIGNAL, &kick, NULL);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, VCPU_STACK);
@@ -427,15 +475,14 @@ int vcpu_start(struct vcpu *vcpu, struct err *err)
 	sigdelset(&all, SIGSEGV);
 	sigdelset(&all, SIGBUS);
 	sigdelset(&all, SIGABRT);
+	sigdelset(&all, SIGSYS);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	ret = pthread_create(&vcpu->thread, &attr, vcpu_thread, vcpu);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	if (ret)
 		return err_sys(err, ret, "cannot start the thread of vCPU %u", vcpu->id);
-	atomic_store(&vcpu->started, true);
-	snprintf(name, sizeof(name), "vcpu %u", vcpu->id);
-	pthread_setname_np(vcpu->thread, name);
+	vcpu->threaded = true;
 	return 0;
 }
 
@@ -448,12 +495,42 @@ void vcpu_kick(struct vcpu *vcpu)
 	pthread_kill(vcpu->thread, KICK_SIGNAL);
 }
 
-void vcpu_join(struct vcpu *vcpu)
+void vcpus_start(struct kvm *kvm)
 {
-	if (!atomic_load(&vcpu->started))
-		return;
-	pthread_join(vcpu->thread, NULL);
-	atomic_store(&vcpu->started, false);
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+		atomic_store(&kvm->vcpus[i].started, true);
+	lock_take(&kvm->park.lock);
+	kvm->park.round++;
+	kvm->park.running = kvm->vcpu_count;
+	pthread_cond_broadcast(&kvm->park.moved);
+	lock_drop(&kvm->park.lock);
+}
+
+void vcpus_rest(struct kvm *kvm)
+{
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+		vcpu_kick(&kvm->vcpus[i]);
+	lock_take(&kvm->park.lock);
+	pthread_cond_broadcast(&kvm->park.moved);
+	while (kvm->park.running)
+		lock_wait(&kvm->park.lock, &kvm->park.moved, UINT64_MAX);
+	lock_drop(&kvm->park.lock);
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++)
+		atomic_store(&kvm->vcpus[i].started, false);
+}
+
+void vcpus_join(struct kvm *kvm)
+{
+	lock_take(&kvm->park.lock);
+	kvm->park.quit = true;
+	pthread_cond_broadcast(&kvm->park.moved);
+	lock_drop(&kvm->park.lock);
+	for (unsigned int i = 0; i < kvm->vcpu_count; i++) {
+		if (kvm->vcpus[i].threaded)
+			pthread_join(kvm->vcpus[i].thread, NULL);
+		kvm->vcpus[i].threaded = false;
+	}
+	kvm->park.quit = false;
 }
 
 uint64_t vcpu_cpu_time(const struct vcpu *vcpu)

@@ -34,7 +34,8 @@ struct netport {
 	int fds[NETPORT_QUEUES_MAX];
 	struct stream *stream;
 	struct pcap *pcap;
-	pid_t passt; /* 0: none was started */
+	pid_t passt;  /* 0: none was started */
+	int passt_fd; /* a pidfd of it */
 };
 
 /* Each fills @p, whose fds are all -1; netport_close() follows in any case. */

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -73,6 +74,8 @@ static int start(struct netport *p, int fd, int *report, struct err *err)
 		become_passt(fd, pipes[1]);
 	close(pipes[1]);
 	*report = pipes[0];
+	/* By number anybody could be killed: a sandbox has none of that. */
+	p->passt_fd = p->passt > 0 ? pidfd_open(p->passt, 0) : -1;
 	if (p->passt > 0)
 		return 0;
 	p->passt = 0;
@@ -107,10 +110,11 @@ void passt_end(struct netport *p)
 		return;
 	while (!waitpid(p->passt, NULL, WNOHANG)) {
 		if (clock_now() >= deadline) {
-			kill(p->passt, SIGKILL);
+			pidfd_send_signal(p->passt_fd, SIGKILL, NULL, 0);
 			waitpid(p->passt, NULL, 0);
 			break;
 		}
 		nanosleep(&pause, NULL);
 	}
+	close(p->passt_fd);
 }

@@ -18,6 +18,7 @@
 #include "skep/dump.h"
 #include "skep/err.h"
 #include "skep/gmem.h"
+#include "skep/sandbox.h"
 #include "skep/vm.h"
 #include "walk.h"
 
@@ -78,6 +79,10 @@ int dump_open(struct dump **out, const struct dump_options *options, struct err 
 	if (ftruncate(d->fd, 0)) {
 		/* Cannot be, of a regular file that is open for writing; if so, writing tells. */
 	}
+	if (sandbox_remove_later(d->path, err)) {
+		dump_close(d);
+		return -ENOSPC;
+	}
 	*out = d;
 	return 0;
 }
@@ -86,9 +91,15 @@ void dump_close(struct dump *d)
 {
 	if (!d)
 		return;
+	/* Where nothing can be removed any more, the sandbox removes what is empty. */
+	if (!d->written && sandbox_entered() && ftruncate(d->fd, 0))
+		d->written = true; /* what there is of it stays */
 	close(d->fd);
-	if (!d->written)
-		unlink(d->path);
+	if (!sandbox_entered()) {
+		sandbox_remove_not(d->path);
+		if (!d->written)
+			unlink(d->path);
+	}
 	free(d);
 }
 

@@ -7,6 +7,7 @@
  * worker, and vm_run() then gets the vCPUs out of the guest. So an ending is one place, however
  * many things end a machine.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 
@@ -167,6 +168,37 @@ bool vm_toggle_pause(struct machine *m)
 	return vm->paused;
 }
 
+/* Everything is open: from here on nothing will be. */
+static int enter_sandbox(struct vm *vm, struct err *err)
+{
+	const enum sandbox_engine engine =
+		worker_engine_reason(vm->machine.control) ? SANDBOX_EPOLL : SANDBOX_URING;
+
+	/* A second life has what the first left: nothing could be made anew. */
+	if (vm->shut)
+		return 0;
+	vm->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	if (vm->options.sandbox.mode == SANDBOX_ON)
+		kvm_prepare();
+	return sandbox_enter(&vm->options.sandbox, engine, vm->machine.log, err);
+}
+
+/* Those that there are go on. The last is this one, which goes into its sandbox behind them. */
+static int make_threads(struct vm *vm, struct err *err)
+{
+	int ret = workers_start(vm->machine.workers, err);
+
+	if (!ret)
+		ret = kvm_ready(vm->kvm, err);
+	if (ret || vm->shut)
+		return ret;
+	ret = worker_ready(vm->machine.control, err);
+	if (!ret)
+		ret = sandbox_thread(SANDBOX_CONTROL, err);
+	vm->shut = !ret;
+	return ret;
+}
+
 /* Runs until something ends the machine; the vCPUs are out of the guest then. */
 static int run_once(struct vm *vm, struct err *err)
 {
@@ -174,7 +206,7 @@ static int run_once(struct vm *vm, struct err *err)
 	int ret;
 
 	chan_hurry(&vm->machine, false);
-	ret = workers_start(vm->machine.workers, err);
+	ret = make_threads(vm, err);
 	if (ret)
 		return ret;
 	/* Before the first instruction, which may ask a clock whether it runs. */
@@ -184,7 +216,6 @@ static int run_once(struct vm *vm, struct err *err)
 	ret = kvm_start(vm->kvm, err);
 	if (ret) {
 		vtime_pause(vm->machine.time);
-		workers_stop(vm->machine.workers);
 		return ret;
 	}
 	vm->running = true;
@@ -192,9 +223,9 @@ static int run_once(struct vm *vm, struct err *err)
 	ret = worker_run(control);
 	vm->running = false;
 	chan_hurry(&vm->machine, true);
-	kvm_stop(vm->kvm);
+	kvm_rest(vm->kvm);
 	/* Behind the vCPUs, which wait for them. */
-	workers_stop(vm->machine.workers);
+	workers_rest(vm->machine.workers);
 	phase(TRACE_STOPPED, 0);
 	vtime_pause(vm->machine.time);
 	vm_watch_stop(vm);
@@ -232,8 +263,10 @@ static int run_through_resets(struct vm *vm, struct err *err)
 int vm_run(struct vm *vm, struct ending *ending, struct err *err)
 {
 	struct worker *control = vm->machine.control;
-	int ret;
+	int ret = enter_sandbox(vm, err);
 
+	if (ret)
+		return ret;
 	record(vm);
 	vm->signal_io.done = on_signal;
 	await_signal(vm);

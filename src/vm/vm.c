@@ -66,6 +66,7 @@ static const struct {
 	{"boot", boot_option_table, offsetof(struct vm_options, boot)},
 	{"trace", trace_option_table, offsetof(struct vm_options, trace)},
 	{"machine", machine_options, 0},
+	{"sandbox", sandbox_option_table, offsetof(struct vm_options, sandbox)},
 	{"device", NULL, 0},
 	{"dump", NULL, 0},
 	{"postmortem", NULL, 0},
@@ -324,6 +325,7 @@ int vm_create(struct vm **out, const struct config *config, int kvm_fd, struct l
 	vm->machine.toggle_pause = vm_toggle_pause;
 	vm->ended.fn = vm_on_ended;
 	vm->signals = -1;
+	vm->statm = -1;
 	ret = assemble(vm, config, kvm_fd, err);
 	vm->report.assembled = clock_now();
 	if (!ret)
@@ -345,6 +347,10 @@ void vm_destroy(struct vm *vm)
 	if (!vm)
 		return;
 	m = &vm->machine;
+	if (vm->kvm)
+		kvm_stop(vm->kvm);
+	if (m->workers)
+		workers_stop(m->workers);
 	/* What is taken apart is not recorded: the trace's tables stay as the guest knew them. */
 	trace_enter(NULL);
 	trace_destroy(m->trace);
@@ -372,6 +378,9 @@ void vm_destroy(struct vm *vm)
 	bus_destroy(m->ports);
 	gmem_destroy(m->mem);
 	phases_fini(&vm->phases);
+	if (vm->statm >= 0)
+		close(vm->statm);
+	sandbox_leave();
 	free(vm);
 }
 
@@ -398,20 +407,18 @@ const char *vm_protocol(const struct vm *vm)
 	return vm->protocol;
 }
 
-static uint64_t resident_bytes(void)
+static uint64_t resident_bytes(const struct vm *vm)
 {
-	FILE *f = fopen("/proc/self/statm", "re");
 	unsigned long long resident = 0;
 	char line[128], *second;
+	ssize_t n = pread(vm->statm, line, sizeof(line) - 1, 0);
 
-	if (!f)
-		return 0;
 	/* "size resident shared …", in pages (proc(5)). */
-	if (fgets(line, sizeof(line), f)) {
+	if (n > 0) {
+		line[n] = '\0';
 		strtoull(line, &second, 10);
 		resident = strtoull(second, NULL, 10);
 	}
-	fclose(f);
 	return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
@@ -419,7 +426,7 @@ void vm_report(const struct vm *vm, struct vm_report *report)
 {
 	struct kvm_exit_count counts[KVM_EXIT_COUNTS_MAX];
 	size_t n = kvm_exit_counts(vm->kvm, counts, KVM_EXIT_COUNTS_MAX);
-	uint64_t resident = resident_bytes();
+	uint64_t resident = resident_bytes(vm);
 
 	*report = vm->report;
 	report->first_entry = kvm_first_entry(vm->kvm);

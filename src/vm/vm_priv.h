@@ -11,6 +11,7 @@
 #include "skep/gmem.h"
 #include "skep/kvm.h"
 #include "skep/phases.h"
+#include "skep/sandbox.h"
 #include "skep/topology.h"
 #include "skep/trace.h"
 #include "skep/vm.h"
@@ -25,6 +26,7 @@ struct vm_options {
 	struct topology_options cpus;
 	struct boot_options boot;
 	struct trace_options trace;
+	struct sandbox_options sandbox;
 	const char *name;
 	uint64_t timeout;      /* seconds; 0: none */
 	uint64_t workers;      /* at most; 0: as many as devices want */
@@ -69,7 +71,9 @@ struct vm {
 		unsigned int round, tries;
 	} watch;
 
-	bool running; /* the vCPUs have their threads */
+	bool running; /* the vCPUs run their threads */
+	bool shut;    /* the control thread is in its sandbox */
+	int statm;    /* /proc/self/statm, or -1 */
 	bool paused;
 
 	const char *protocol; /* by which the kernel was booted */

@@ -23,7 +23,7 @@ static void test_each_its_own(void **state)
 	(void)state;
 	assert_int_equal(workers_create(&ws, 0, &err), 0);
 	for (unsigned int i = 0; i < 3; i++) {
-		assert_int_equal(workers_get(ws, "same", &w[i], &err), 0);
+		assert_int_equal(workers_get(ws, "same", SANDBOX_WORKER, &w[i], &err), 0);
 		for (unsigned int j = 0; j < i; j++)
 			assert_ptr_not_equal(w[i], w[j]);
 	}
@@ -40,7 +40,7 @@ static void test_shared_in_turn(void **state)
 	(void)state;
 	assert_int_equal(workers_create(&ws, 2, &err), 0);
 	for (unsigned int i = 0; i < 6; i++)
-		assert_int_equal(workers_get(ws, "w", &w[i], &err), 0);
+		assert_int_equal(workers_get(ws, "w", SANDBOX_WORKER, &w[i], &err), 0);
 	assert_ptr_not_equal(w[0], w[1]);
 	for (unsigned int i = 2; i < 6; i++)
 		assert_ptr_equal(w[i], w[i % 2]);
@@ -55,12 +55,12 @@ static void test_no_more_than_there_can_be(void **state)
 
 	(void)state;
 	assert_int_equal(workers_create(&ws, 1000, &err), 0);
-	assert_int_equal(workers_get(ws, "w", &first, &err), 0);
+	assert_int_equal(workers_get(ws, "w", SANDBOX_WORKER, &first, &err), 0);
 	for (unsigned int i = 1; i < WORKERS_MAX; i++) {
-		assert_int_equal(workers_get(ws, "w", &w, &err), 0);
+		assert_int_equal(workers_get(ws, "w", SANDBOX_WORKER, &w, &err), 0);
 		assert_ptr_not_equal(w, first);
 	}
-	assert_int_equal(workers_get(ws, "w", &w, &err), 0);
+	assert_int_equal(workers_get(ws, "w", SANDBOX_WORKER, &w, &err), 0);
 	assert_ptr_equal(w, first);
 	workers_destroy(ws);
 }
@@ -75,7 +75,7 @@ static void test_threads_come_and_go(void **state)
 	(void)state;
 	assert_int_equal(workers_create(&ws, 0, &err), 0);
 	for (unsigned int i = 0; i < 2; i++)
-		assert_int_equal(workers_get(ws, "w", &w[i], &err), 0);
+		assert_int_equal(workers_get(ws, "w", SANDBOX_WORKER, &w[i], &err), 0);
 	for (unsigned int round = 0; round < 3; round++) {
 		worker_call(w[0], note_thread, &thread[0]);
 		assert_true(pthread_equal(thread[0], self));
@@ -102,7 +102,7 @@ static void test_one_of_the_callers(void **state)
 	assert_int_equal(worker_sim_create(&sim, 1, &err), 0);
 	assert_int_equal(workers_create_shared(&ws, sim, &err), 0);
 	for (unsigned int i = 0; i < 3; i++) {
-		assert_int_equal(workers_get(ws, "w", &w, &err), 0);
+		assert_int_equal(workers_get(ws, "w", SANDBOX_WORKER, &w, &err), 0);
 		assert_ptr_equal(w, sim);
 	}
 	assert_int_equal(workers_start(ws, &err), 0);

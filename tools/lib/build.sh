@@ -7,6 +7,7 @@
 compiler_need() {
 	apt_need 'the compiler, the build tools and the libraries that skep is built with' \
 		gcc libc6-dev cmake ninja-build pkg-config liburing-dev libjansson-dev libcapstone-dev \
+		libseccomp-dev libcap-ng-dev \
 		nettle-dev libpcre2-dev libarchive-dev libelf-dev libdw-dev libdeflate-dev liblzma-dev libbz2-dev liblzo2-dev liblz4-dev libzstd-dev \
 		libcmocka-dev
 }
