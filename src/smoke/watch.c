@@ -111,11 +111,12 @@ static struct ear *add_ear(struct watch *w, const struct device *dev)
 	return ear;
 }
 
-/* Hands the judge what @ear has heard. The judge's lock is held. */
-static void empty(struct watch *w, struct ear *ear)
+/* Hands the judge what @ear has heard; false: nothing. The judge's lock is held. */
+static bool empty(struct watch *w, struct ear *ear)
 {
 	unsigned long at = atomic_load_explicit(&ear->emptied, memory_order_relaxed);
-	unsigned long left = atomic_load(&ear->filled) - at;
+	unsigned long left = atomic_load_explicit(&ear->filled, memory_order_acquire) - at;
+	const bool any = left;
 
 	if (left && ear->console < 0)
 		ear->console = judge_console(w->judge, ear->dev->id);
@@ -129,18 +130,24 @@ static void empty(struct watch *w, struct ear *ear)
 		left -= n;
 	}
 	atomic_store_explicit(&ear->emptied, at, memory_order_release);
+	return any;
 }
 
-/* Hands the judge what has been said so far. The judge's lock is held. */
-static void bring(struct watch *w)
+/*
+ * Hands the judge what has been said so far; false: nothing. The judge's lock is held. Who fills a
+ * ring at this very moment may still take the control thread for waiting, and not be seen here: so
+ * where something was said, look() comes again.
+ */
+static bool bring(struct watch *w)
 {
 	unsigned int count;
+	bool any = false;
 
-	/* Who fills a ring behind this posts again, or is seen below. */
 	atomic_store(&w->waiting, false);
 	count = atomic_load(&w->ear_count);
 	for (unsigned int i = 0; i < count; i++)
-		empty(w, &w->ears[i]);
+		any |= empty(w, &w->ears[i]);
+	return any;
 }
 
 /* Returns how much there was room for. */
@@ -151,9 +158,15 @@ static size_t fill(struct ear *ear, const uint8_t *data, size_t len)
 	const size_t n = MIN(len, RING_BYTES - used), from = at % RING_BYTES;
 	const size_t first = MIN(n, RING_BYTES - from);
 
-	memcpy(ear->ring + from, data, first);
-	memcpy(ear->ring, data + first, n - first);
-	atomic_store(&ear->filled, at + n);
+	/* A serial port puts one byte at a time, for which a copy of any length is dear. */
+	if (n == 1) {
+		ear->ring[from] = *data;
+	} else {
+		memcpy(ear->ring + from, data, first);
+		memcpy(ear->ring, data + first, n - first);
+	}
+	/* No more than that, for each byte of a chatty guest comes by here: see bring(). */
+	atomic_store_explicit(&ear->filled, at + n, memory_order_release);
 	return n;
 }
 
@@ -168,7 +181,8 @@ static void on_bytes(struct chan_tap *tap, const struct device *dev, const uint8
 	while (ear && len) {
 		size_t n = fill(ear, data, len);
 
-		if (!atomic_load(&w->waiting) && !atomic_exchange(&w->waiting, true))
+		if (!atomic_load_explicit(&w->waiting, memory_order_relaxed) &&
+		    !atomic_exchange(&w->waiting, true))
 			worker_post(w->machine->control, &w->said);
 		data += n;
 		len -= n;
@@ -246,13 +260,16 @@ static void look(struct watch *w)
 {
 	const struct judge_verdict *v;
 	uint64_t now = clock_now(), due;
+	bool any;
 
 	lock_take(&w->judging);
-	bring(w);
+	any = bring(w);
 	judge_look(w->judge, now);
 	v = judge_verdict(w->judge, now);
 	due = judge_due(w->judge);
 	lock_drop(&w->judging);
+	if (any)
+		due = MIN(due, now + JUDGE_QUIET);
 	send_due(w);
 	if (v)
 		tell(w, v);
