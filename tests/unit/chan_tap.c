@@ -48,6 +48,23 @@ static void a_tap_hears_what_goes_nowhere(void **state)
 	fixture_free(f);
 }
 
+/* In a second life. */
+static void a_silent_machine_says_nothing(void **state)
+{
+	struct fixture *f = tapped("none");
+
+	(void)state;
+	put_text(f, "one\n");
+	f->machine.silent = true;
+	put_text(f, "two\n");
+	f->machine.silent = false;
+	put_text(f, "three\n");
+	assert_string_equal(first.text, "one\nthree\n");
+	assert_int_equal(totals(f).out_bytes, strlen("one\nthree\n"));
+	fixture_close(f);
+	fixture_free(f);
+}
+
 /* A queue that nobody empties drops what does not fit: the tap has heard it. */
 static void a_tap_hears_what_is_dropped(void **state)
 {
@@ -167,6 +184,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_tap_hears_what_goes_nowhere),
+		cmocka_unit_test(a_silent_machine_says_nothing),
 		cmocka_unit_test(a_tap_hears_what_is_dropped),
 		cmocka_unit_test(ports_say_whether_they_are_heard),
 		cmocka_unit_test(what_is_typed_waits_for_room),
