@@ -1,7 +1,7 @@
 # What `cmake --install` puts where, and the Debian package made of the same.
 include(GNUInstallDirs)
 install(TARGETS skep RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(FILES README.md docs/architecture.md docs/command-line.md docs/writing-a-device.md
+install(FILES README.md docs/architecture.md docs/command-line.md docs/threat-model.md docs/writing-a-device.md
         DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
 

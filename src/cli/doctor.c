@@ -12,6 +12,7 @@
 #include "skep/boot.h"
 #include "skep/err.h"
 #include "skep/kvm.h"
+#include "skep/sandbox.h"
 #include "skep/worker.h"
 
 static void print_fact(const char *mark, const char *what, const char *value, const char *cure)
@@ -56,6 +57,16 @@ static void examine_io(void)
 		print_fact("note", "io_uring", "unusable, epoll serves instead", err.text);
 	else
 		print_fact("ok", "io_uring", "usable", NULL);
+}
+
+static void examine_sandbox(void)
+{
+	struct sandbox_fact facts[SANDBOX_FACTS_MAX];
+	size_t n = sandbox_facts(facts, SANDBOX_FACTS_MAX);
+
+	for (size_t i = 0; i < n; i++)
+		print_fact(facts[i].cure ? "note" : "ok", facts[i].what, facts[i].value,
+			   facts[i].cure);
 }
 
 static void examine_huge_pages(void)
@@ -133,6 +144,7 @@ int cmd_doctor(int argc, char **argv)
 	examine_host();
 	good = examine_kvm();
 	examine_io();
+	examine_sandbox();
 	examine_huge_pages();
 	examine_unpackers();
 	printf("\n%s\n", !good                ? "This host cannot run guests."

@@ -89,6 +89,18 @@ int privileges_prepare(const struct sandbox_options *options, struct sandbox_use
 	return 0;
 }
 
+bool privileges_can_drop(void)
+{
+	void *library;
+
+	if (!have_capabilities())
+		return true;
+	library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+	if (library)
+		dlclose(library);
+	return library;
+}
+
 int privileges_drop(const struct sandbox_user *user, struct log *log, struct err *err)
 {
 	int ret = 0;

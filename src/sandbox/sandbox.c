@@ -176,6 +176,9 @@ size_t sandbox_facts(struct sandbox_fact *facts, size_t room)
 		 .cure = landlock ? NULL
 				  : "a kernel with CONFIG_SECURITY_LANDLOCK, and landlock "
 				    "among its lsm= modules"},
+		{.what = "sandbox: capabilities",
+		 .value = "given up",
+		 .cure = privileges_can_drop() ? NULL : "root's are kept: install libcap-ng0"},
 		{.what = "sandbox: namespaces",
 		 .value = "usable",
 		 .cure = namespaces_available() ? NULL
@@ -187,7 +190,7 @@ size_t sandbox_facts(struct sandbox_fact *facts, size_t room)
 	snprintf(all[1].value, sizeof(all[1].value), "version %d", landlock);
 	for (size_t i = 0; i < n; i++) {
 		if (all[i].cure)
-			snprintf(all[i].value, sizeof(all[i].value), "absent");
+			snprintf(all[i].value, sizeof(all[i].value), "missing");
 		facts[i] = all[i];
 	}
 	return n;

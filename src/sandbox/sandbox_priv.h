@@ -69,6 +69,8 @@ struct sandbox_user {
 };
 int privileges_prepare(const struct sandbox_options *options, struct sandbox_user *user,
 		       struct err *err);
+/* Whether there are none to give up, or what takes them. */
+bool privileges_can_drop(void);
 int privileges_drop(const struct sandbox_user *user, struct log *log, struct err *err);
 /* Namespaces of the process's own, with an empty root. */
 int namespaces_enter(struct err *err);
