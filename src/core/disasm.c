@@ -90,7 +90,8 @@ struct disasm *disasm_open(unsigned int bits)
 	d->errand = sandbox_errand(disasm_errand, NULL, -1);
 	if (sandbox_asks(d->errand))
 		return d;
-	d->library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+	/* It stays: the aide opens it for each instruction, and binding it takes 5 ms. */
+	d->library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 	if (d->library && start(d, bits))
 		return d;
 	if (d->library)
