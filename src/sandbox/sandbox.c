@@ -90,7 +90,7 @@ static void lower(int resource, rlim_t to)
 {
 	struct rlimit limit;
 
-	if (getrlimit(resource, &limit) || limit.rlim_max < to)
+	if (getrlimit((__rlimit_resource_t)resource, &limit) || limit.rlim_max < to)
 		return;
 	limit.rlim_max = to;
 	limit.rlim_cur = MIN(limit.rlim_cur, to);
