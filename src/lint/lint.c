@@ -81,7 +81,7 @@ static const struct lint_rule rules[] = {
 		{"ring-loop", "a chain of descriptors that never ends, or has too many",
 		 "the last descriptor of a chain has no NEXT flag, and no chain is longer than its "
 		 "queue",
-		 VIO "sections 2.7.5 and 2.7.5.3.1"},
+		 VIO "sections 2.7.5.2 and 2.7.5.3.1"},
 	[RULE_RING_BROKEN] = {"ring-broken", "a ring that cannot be understood",
 			      "the rings as the specification has them, all addresses in RAM",
 			      VIO "sections 2.7 and 2.8"},
