@@ -8,7 +8,7 @@
  * numbers and, in names, as printable ASCII.
  *
  * All on the machine's control thread. Libraries (Capstone, elfutils) are opened when something is
- * to be written, or by postmortem_prepare().
+ * to be written; in the sandbox its aide asks them.
  */
 #ifndef SKEP_POSTMORTEM_H
 #define SKEP_POSTMORTEM_H
@@ -52,9 +52,6 @@ void postmortem_close(struct postmortem *pm);
 
 /* 32 or 64: of which class the file is that addresses are named by; 0: there is none. */
 unsigned int postmortem_bits(const struct postmortem *pm);
-
-/* Opens what may be needed at the end, for a process that will not be allowed to then. */
-void postmortem_prepare(struct postmortem *pm);
 
 /* Whether an ending is one that wants explaining. */
 bool postmortem_due(const struct ending *ending);

@@ -19,7 +19,6 @@
 /* The exception that began it. */
 struct first {
 	int vector;
-	bool software; /* INT n: does not make a double fault by itself */
 	bool has_address;
 	uint64_t address;
 	unsigned int access;
@@ -162,7 +161,6 @@ static bool instruction_fault(const struct view *v, const struct insn *insn, str
 		return begins(f, VECTOR_UD, "it is the instruction that is there to be undefined");
 	case INSN_INT:
 	case INSN_TRAP:
-		f->software = true;
 		return begins(f, (int)(insn->immediate & 255), "it asks for interrupt %u",
 			      (unsigned int)insn->immediate & 255);
 	case INSN_PUSH:

@@ -8,7 +8,6 @@
 #include "pm_priv.h"
 #include "skep/bits.h"
 #include "skep/boot.h"
-#include "skep/disasm.h"
 #include "skep/err.h"
 #include "skep/kvm.h"
 #include "skep/postmortem.h"
@@ -82,13 +81,6 @@ void postmortem_close(struct postmortem *pm)
 unsigned int postmortem_bits(const struct postmortem *pm)
 {
 	return pm->symbols ? symbols_bits(pm->symbols) : 0;
-}
-
-void postmortem_prepare(struct postmortem *pm)
-{
-	disasm_prepare();
-	if (pm->symbols)
-		symbols_prepare(pm->symbols, NULL);
 }
 
 bool postmortem_due(const struct ending *ending)
