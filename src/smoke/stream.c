@@ -46,23 +46,26 @@ static void add(struct stream *s, const uint8_t *data, size_t len, const struct 
 }
 
 /* ECMA-48: 5.4 control sequences, 5.6 control strings; ECMA-35 13.2: escape sequences. */
+static enum stream_escape behind(enum stream_escape escape, uint8_t byte)
+{
+	if (byte == ESC)
+		return ESCAPE_BEGUN;
+	if (byte == CAN || byte == SUB)
+		return ESCAPE_NONE;
+	if (escape == ESCAPE_CSI)
+		return byte >= 0x40 && byte <= 0x7e ? ESCAPE_NONE : ESCAPE_CSI;
+	if (escape == ESCAPE_TEXT)
+		return byte == BEL ? ESCAPE_NONE : ESCAPE_TEXT;
+	if (escape == ESCAPE_BEGUN && byte == '[')
+		return ESCAPE_CSI;
+	if (escape == ESCAPE_BEGUN && byte && strchr("]PX^_", byte))
+		return ESCAPE_TEXT;
+	return byte >= 0x20 && byte <= 0x2f ? ESCAPE_SHORT : ESCAPE_NONE;
+}
+
 static void in_escape(struct stream *s, uint8_t byte)
 {
-	enum stream_escape next = s->escape;
-
-	if (byte == ESC)
-		next = ESCAPE_BEGUN;
-	else if (byte == CAN || byte == SUB)
-		next = ESCAPE_NONE;
-	else if (s->escape == ESCAPE_BEGUN && byte == '[')
-		next = ESCAPE_CSI;
-	else if (s->escape == ESCAPE_BEGUN && byte && strchr("]PX^_", byte))
-		next = ESCAPE_TEXT;
-	else if (s->escape == ESCAPE_BEGUN || s->escape == ESCAPE_SHORT)
-		next = byte >= 0x20 && byte <= 0x2f ? ESCAPE_SHORT : ESCAPE_NONE;
-	else if (s->escape == ESCAPE_CSI ? byte >= 0x40 && byte <= 0x7e : byte == BEL)
-		next = ESCAPE_NONE;
-	s->escape = ++s->escape_len < STREAM_ESCAPE_MAX ? next : ESCAPE_NONE;
+	s->escape = ++s->escape_len < STREAM_ESCAPE_MAX ? behind(s->escape, byte) : ESCAPE_NONE;
 }
 
 static void special(struct stream *s, uint8_t byte, const struct stream_sink *sink)
