@@ -109,6 +109,9 @@ int privileges_drop(const struct sandbox_user *user, struct log *log, struct err
 		ret = drop(sandbox.capng, user->name ? user : NULL, err);
 	else if (have_capabilities())
 		log_warn(log, "the sandbox keeps the capabilities of root: install libcap-ng0");
+	if (sandbox.capng)
+		dlclose(sandbox.capng);
+	sandbox.capng = NULL;
 	if (!ret && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		ret = err_sys(err, errno, "sandbox: cannot forgo new privileges");
 	return ret;

@@ -173,6 +173,7 @@ static int enter_sandbox(struct vm *vm, struct err *err)
 {
 	const enum sandbox_engine engine =
 		worker_engine_reason(vm->machine.control) ? SANDBOX_EPOLL : SANDBOX_URING;
+	int ret;
 
 	/* A second life has what the first left: nothing could be made anew. */
 	if (vm->shut)
@@ -180,7 +181,9 @@ static int enter_sandbox(struct vm *vm, struct err *err)
 	vm->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 	if (vm->options.sandbox.mode == SANDBOX_ON)
 		kvm_prepare();
-	return sandbox_enter(&vm->options.sandbox, engine, vm->machine.log, err);
+	ret = sandbox_enter(&vm->options.sandbox, engine, vm->machine.log, err);
+	vm_trim();
+	return ret;
 }
 
 /* Those that there are go on. The last is this one, which goes into its sandbox behind them. */

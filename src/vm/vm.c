@@ -335,7 +335,6 @@ int vm_create(struct vm **out, const struct config *config, int kvm_fd, struct l
 		vm_destroy(vm);
 		return ret;
 	}
-	vm_trim();
 	*out = vm;
 	return 0;
 }
