@@ -492,7 +492,7 @@ static size_t write_a_file(void *arg, const void *question, size_t n, void *answ
 	(void)n;
 	if (room < 4)
 		return 0;
-	memcpy(answer, fd < 0 && errno == EACCES ? "no" : "yes", 4);
+	snprintf(answer, room, "%s", fd < 0 && errno == EACCES ? "no" : "yes");
 	return 4;
 }
 
