@@ -140,7 +140,7 @@ static int create_vcpus(struct kvm *kvm, struct err *err)
 	kvm->address_bits = cpuid_address_bits(cpuid);
 	kvm->run_size = (size_t)ioctl(kvm->sys_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	for (unsigned int i = 0; !ret && i < kvm->vcpu_count; i++)
-		ret = vcpu_create(kvm, &kvm->vcpus[i], i, cpuid, err);
+		ret = vcpu_create(&kvm->vcpus[i], cpuid, err);
 	free(cpuid);
 	return ret;
 }
@@ -187,6 +187,9 @@ static int alloc_vcpus(struct kvm *kvm, unsigned int count, struct err *err)
 		struct vcpu *vcpu = &kvm->vcpus[i];
 
 		vcpu->fd = -1;
+		/* Its thread outlives what a reset makes anew. */
+		vcpu->kvm = kvm;
+		vcpu->id = i;
 		vcpu->port_exits =
 			mmap(NULL, PORTS * sizeof(*vcpu->port_exits), PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

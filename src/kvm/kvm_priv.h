@@ -175,8 +175,7 @@ int cpuid_apply(struct vcpu *vcpu, struct kvm_cpuid2 *template, struct err *err)
 #define PORTS 65536
 
 /* vcpu.c */
-int vcpu_create(struct kvm *kvm, struct vcpu *vcpu, unsigned int id, struct kvm_cpuid2 *template,
-		struct err *err);
+int vcpu_create(struct vcpu *vcpu, struct kvm_cpuid2 *template, struct err *err);
 void vcpu_destroy(struct vcpu *vcpu);
 int vcpu_enter_at(struct vcpu *vcpu, const struct cpu_entry *entry, struct err *err);
 /* Gives @vcpu a thread, if it has none. */

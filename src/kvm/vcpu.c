@@ -77,13 +77,12 @@ static void set_msrs(const struct vcpu *vcpu)
 	ioctl(vcpu->fd, KVM_SET_MSRS, msrs);
 }
 
-int vcpu_create(struct kvm *kvm, struct vcpu *vcpu, unsigned int id, struct kvm_cpuid2 *template,
-		struct err *err)
+int vcpu_create(struct vcpu *vcpu, struct kvm_cpuid2 *template, struct err *err)
 {
+	const struct kvm *kvm = vcpu->kvm;
+	const unsigned int id = vcpu->id;
 	int ret;
 
-	vcpu->kvm = kvm;
-	vcpu->id = id;
 	vcpu->shut_down = vcpu->has_then = false;
 	vcpu->born = atomic_load_explicit(&vcpu->all_exits, memory_order_relaxed);
 	vcpu->offered = -1;

@@ -77,7 +77,7 @@ void vm_watch_start(struct vm *vm)
 	vm->watch.io.done = on_watch;
 	vm->watch.every = WATCH_FIRST;
 	vm->watch.exits = kvm_exits(vm->kvm);
-	vm->watch.cpu = 0; /* the threads are new */
+	vm->watch.cpu = kvm_cpu_time(vm->kvm);
 	vm->watch.round = 0;
 	watch_in(vm, vm->watch.closely ? WATCH_CLOSE : WATCH_FIRST);
 }
