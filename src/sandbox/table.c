@@ -93,6 +93,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	ALLOW_IF("mprotect", KIND_ALL, 2, PROT_EXEC, 0, "the heap of a thread grows"),
 	ALLOW("munmap", KIND_ALL, "the heap; what the machine held, at its end"),
 	ALLOW("brk", KIND_ALL, "the heap"),
+	ALLOW("sysinfo", KIND_RINGS, "qsort() asks how much memory there is: the balloon's pages"),
 	ALLOW("mincore", KIND_CONTROL, "how much of guest memory the host holds, for a report"),
 	ALLOW("madvise", KIND_ALL,
 	      "the heap, the stack of a thread that ends; the balloon's pages"),
@@ -122,6 +123,10 @@ const struct sandbox_rule sandbox_rules[] = {
 	ANSWER("newfstatat", EACCES, "the same; it would tell of any path"),
 	ANSWER("statx", EACCES, "the same"),
 	ANSWER("mremap", ENOMEM, "the heap copies a large block instead"),
+	{.name = "sysinfo",
+	 .kinds = KIND_ALL & ~KIND_RINGS,
+	 .refuse = ENOSYS,
+	 .why = "qsort() does without"},
 	ANSWER("io_uring_setup", EPERM, "a ring of one's own would not be restricted"),
 };
 
