@@ -11,15 +11,24 @@
 
 #include "layout.h"
 
+/* What the loader fills in, and the room behind it, are no part of skep. */
+#define DIGITS_(number) #number
+#define DIGITS(number)  DIGITS_(number)
+
+/* clang-format off */
 __asm__(".pushsection .rodata.bios_image, \"a\", @progbits\n"
-	".globl bios_image_start, bios_image_end\n"
-	".hidden bios_image_start, bios_image_end\n"
+	".globl bios_image_start, bios_image_reset, bios_image_end\n"
+	".hidden bios_image_start, bios_image_reset, bios_image_end\n"
 	"bios_image_start:\n"
-	".incbin \"" SKEP_BIOS_IMAGE "\"\n"
+	".incbin \"" SKEP_BIOS_IMAGE "\", 0, "
+		DIGITS(LAYOUT_KIB_LOW) " - " DIGITS(LAYOUT_START) "\n"
+	"bios_image_reset:\n"
+	".incbin \"" SKEP_BIOS_IMAGE "\", " DIGITS(LAYOUT_RESET) " - " DIGITS(LAYOUT_START) "\n"
 	"bios_image_end:\n"
 	".popsection\n");
+/* clang-format on */
 
-extern const uint8_t bios_image_start[], bios_image_end[];
+extern const uint8_t bios_image_start[], bios_image_reset[], bios_image_end[];
 
 /* Its 16-bit words end where the calls say: 15 MiB, 64 MiB in all, 4 GiB in blocks. */
 #define KIB_LOW_MAX UINT64_C(0x3c00)
@@ -51,8 +60,10 @@ void bios_build(uint8_t rom[BIOS_AREA_LEN], const struct e820 *memory)
 	const uint64_t above_1m = ram_from(memory, MIB(1));
 	uint8_t *at = rom + ROM(LAYOUT_MAP);
 
-	bug_on(bios_image_end - bios_image_start != BIOS_AREA_LEN);
-	memcpy(rom, bios_image_start, BIOS_AREA_LEN);
+	memset(rom, 0, BIOS_AREA_LEN);
+	memcpy(rom, bios_image_start, (size_t)(bios_image_reset - bios_image_start));
+	memcpy(rom + ROM(LAYOUT_RESET), bios_image_reset,
+	       (size_t)(bios_image_end - bios_image_reset));
 	store_le16(rom + ROM(LAYOUT_KIB_LOW), (uint16_t)MIN(above_1m >> 10, KIB_LOW_MAX));
 	store_le16(rom + ROM(LAYOUT_KIB_ALL), (uint16_t)MIN(above_1m >> 10, KIB_ALL_MAX));
 	store_le16(rom + ROM(LAYOUT_BLOCKS_HIGH),

@@ -11,11 +11,11 @@
 
 /* What the loader fills in: KiB from 1 MiB to 16 MiB, 64 KiB from there, KiB from 1 MiB, the map.
  */
-#define LAYOUT_KIB_LOW     0xf400
-#define LAYOUT_BLOCKS_HIGH 0xf402
-#define LAYOUT_KIB_ALL     0xf404
-#define LAYOUT_MAP_COUNT   0xf408
-#define LAYOUT_MAP         0xf40c
+#define LAYOUT_KIB_LOW     0xec00
+#define LAYOUT_BLOCKS_HIGH 0xec02
+#define LAYOUT_KIB_ALL     0xec04
+#define LAYOUT_MAP_COUNT   0xec08
+#define LAYOUT_MAP         0xec0c
 
 #define LAYOUT_RESET 0xfff0
 

@@ -10,7 +10,6 @@
 
 char *golden_path(const char *fmt, ...)
 {
-	const char *slash = strrchr(__FILE__, '/');
 	char name[256], *path = NULL;
 	va_list ap;
 	int n;
@@ -19,8 +18,7 @@ char *golden_path(const char *fmt, ...)
 	n = vsnprintf(name, sizeof(name), fmt, ap);
 	va_end(ap);
 	assert_in_range(n, 1, sizeof(name) - 1);
-	assert_true(asprintf(&path, "%.*s/../golden/%s", slash ? (int)(slash - __FILE__) : 1,
-			     slash ? __FILE__ : ".", name) > 0);
+	assert_true(asprintf(&path, SKEP_GOLDEN_DIR "/%s", name) > 0);
 	return path;
 }
 

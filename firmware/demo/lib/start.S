@@ -16,6 +16,11 @@
 #define MSR_EFER 0xc0000080
 #define EFER_LME 0x100
 
+#define PTE_TABLE 0x63 /* present, writable, accessed, dirty */
+#define PTE_PAGE  0xe3 /* and large */
+#define PTE_UC	  0x18 /* PCD, PWT */
+#define UC_FROM	  0xfe000000 /* where the interrupt chips are */
+
 	.section .start, "ax"
 	.code32
 	.globl	start32
@@ -50,6 +55,31 @@ start32:
 	movl	%eax, entry + 64
 	movl	%edx, entry + 68
 	cld
+
+	/* The lowest 4 GiB, one to one, in pages of 2 MiB. */
+	movl	$pml4, %edi
+	movl	$(2 * 1024), %ecx
+	xorl	%eax, %eax
+	rep stosl
+	movl	$(pdpt + PTE_TABLE), pml4
+	movl	$(pd + PTE_TABLE), pdpt
+	movl	$(pd + 0x1000 + PTE_TABLE), pdpt + 8
+	movl	$(pd + 0x2000 + PTE_TABLE), pdpt + 16
+	movl	$(pd + 0x3000 + PTE_TABLE), pdpt + 24
+	movl	$PTE_PAGE, %eax
+1:	movl	%eax, (%edi)
+	movl	$0, 4(%edi)
+	addl	$8, %edi
+	addl	$0x200000, %eax
+	cmpl	$(UC_FROM + PTE_PAGE), %eax
+	jb	1b
+	orl	$PTE_UC, %eax
+	movl	$16, %ecx
+1:	movl	%eax, (%edi)
+	movl	$0, 4(%edi)
+	addl	$8, %edi
+	addl	$0x200000, %eax
+	loop	1b
 
 	lgdtl	gdt_pointer
 	movl	$start64, %ebp
@@ -146,33 +176,15 @@ idt_pointer:
 entry:
 	.fill	72, 1, 0
 
-/* The lowest 4 GiB, one to one, in 2 MiB pages; no caching where the interrupt chips are. */
-#define PTE_TABLE 0x63 /* present, writable, accessed, dirty */
-#define PTE_PAGE  0xe3 /* and large */
-#define PTE_UC	  0x18 /* PCD, PWT */
-
-	.section .tables, "aw"
-	.globl	pml4, pdpt
-pml4:
-	.quad	pdpt + PTE_TABLE
-	.fill	511, 8, 0
-pdpt:
-	.quad	pd + PTE_TABLE, pd + 0x1000 + PTE_TABLE
-	.quad	pd + 0x2000 + PTE_TABLE, pd + 0x3000 + PTE_TABLE
-	.fill	508, 8, 0
-pd:
-	.set	page, 0
-	.rept	0x7f0
-	.quad	(page << 21) + PTE_PAGE
-	.set	page, page + 1
-	.endr
-	.rept	0x10
-	.quad	(page << 21) + PTE_PAGE + PTE_UC
-	.set	page, page + 1
-	.endr
-
 	.section .noinit, "aw", @nobits
 	.balign	4096
+	.globl	pml4, pdpt
+pml4:
+	.skip	4096
+pdpt:
+	.skip	4096
+pd:
+	.skip	4 * 4096
 smp_stacks:
 	.skip	SMP_MAX << SMP_STACK_BITS
 stack:
