@@ -13,7 +13,9 @@ target_compile_options(skep_flags INTERFACE
   -Wformat=2 -Wimplicit-fallthrough
   # Not in tests: their assertions do not end a function in the compiler's eyes.
   $<$<NOT:$<BOOL:$<TARGET_PROPERTY:SKEP_TEST>>>:-Wnull-dereference>
-  -fno-common -fno-strict-aliasing -fvisibility=hidden)
+  -fno-common -fno-strict-aliasing -fvisibility=hidden
+  # Behind the -fPIC that objects get for libraries: all of it goes into programs.
+  -fPIE)
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
   target_compile_options(skep_flags INTERFACE -Wlogical-op -Wduplicated-cond -Wtrampolines)
 endif()

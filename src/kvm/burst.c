@@ -76,7 +76,7 @@ void burst_drain(struct kvm *kvm)
 {
 	struct burst *b = &kvm->burst;
 	uint8_t bytes[256];
-	uint64_t port;
+	uint64_t port = 0;
 	uint32_t n;
 
 	if (!b->ring || !ring_waiting(b))
