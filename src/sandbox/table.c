@@ -143,8 +143,9 @@ const struct sandbox_request sandbox_requests[] = {
 	REQUEST(TIOCGWINSZ, KIND_CONTROL, "the terminal has another size"),
 	REQUEST(TIOCGPTPEER, KIND_CONTROL | KIND_WORKER, "a pseudo-terminal that was hung up"),
 	REQUEST(FIONREAD, KIND_CONTROL, "whether its reader has read all"),
-	REQUEST(TUNSETOFFLOAD, KIND_CONTROL | KIND_VCPU, "what a guest's card can do, on its tap"),
-	REQUEST(TUNSETQUEUE, KIND_CONTROL | KIND_VCPU, "how many queues it uses"),
+	REQUEST(TUNSETOFFLOAD, (KIND_LOOPS | KIND_VCPU) & ~KIND_DISK,
+		"what a guest's card can do, on its tap"),
+	REQUEST(TUNSETQUEUE, (KIND_LOOPS | KIND_VCPU) & ~KIND_DISK, "how many queues it uses"),
 };
 
 const size_t sandbox_requests_count = ARRAY_SIZE(sandbox_requests);
