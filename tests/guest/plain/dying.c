@@ -45,14 +45,20 @@ void interrupt(void *frame)
 	(void)frame;
 }
 
-/* The frame pointer is kept, so there are calls to tell. */
-__attribute__((noinline, noclone, optimize("no-omit-frame-pointer"))) static void touch(uint32_t at)
+/* A call to tell, by this very name. */
+#ifdef __clang__
+#define TOLD __attribute__((noinline))
+#else
+#define TOLD __attribute__((noinline, noclone))
+#endif
+
+TOLD static void touch(uint32_t at)
 {
 	*(volatile uint32_t *)at = 1;
 	spins++;
 }
 
-__attribute__((noinline, noclone, optimize("no-omit-frame-pointer"))) static void die_by_gate(void)
+TOLD static void die_by_gate(void)
 {
 	load_tables(sizeof(idt) - 1);
 	touch(NOWHERE);
