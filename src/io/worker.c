@@ -785,7 +785,7 @@ static bool run_once(struct worker *w)
 	begin_running(w);
 	sem_post(&s->done); /* @s is gone from here on */
 	ends = loop(w, true);
-	w->resting = !ends;
+	w->rests = !ends;
 	sem_post(&w->rested);
 	return !ends;
 }
@@ -915,6 +915,7 @@ void worker_rest(struct worker *w)
 	w->engine->wake(w);
 	while (sem_wait(&w->rested) && errno == EINTR)
 		;
+	w->resting = w->rests;
 	/* It had stopped itself before. */
 	if (!w->resting)
 		worker_stop(w);

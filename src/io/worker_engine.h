@@ -124,6 +124,7 @@ struct worker {
 	unsigned int calls; /* worker_call()s that wait */
 	bool started;       /* @thread is to be joined */
 	bool resting;       /* it waits for @again: with a @start, or to end */
+	bool rests;         /* the thread's own word for that, told by @rested */
 	bool guarded;       /* it is in its sandbox */
 	enum sandbox_kind kind;
 	pthread_t thread;
