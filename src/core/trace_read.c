@@ -251,7 +251,7 @@ int trace_open_memory(struct trace_reader **reader, const void *bytes, size_t si
 int trace_open(struct trace_reader **reader, const char *path, struct err *err)
 {
 	struct trace_reader *r = calloc(1, sizeof(*r));
-	struct stat st;
+	struct stat st = {0};
 	int ret;
 
 	if (!r)
@@ -434,14 +434,14 @@ static int peek_whole(struct trace_reader *r, struct stream *s, struct trace_eve
 {
 	int ret;
 
-	while ((ret = peek(r, s, e)) == 1 && (*e)->kind == TRACE_MORE)
+	while ((ret = peek(r, s, e)) == 1 && *e && (*e)->kind == TRACE_MORE)
 		s->at++;
 	return ret;
 }
 
 int trace_next(struct trace_reader *r, struct trace_record *record, struct err *err)
 {
-	struct trace_event *e, *first = NULL;
+	struct trace_event *e = NULL, *first = NULL;
 	struct stream *from = NULL;
 
 	for (unsigned int i = 0; i < r->count; i++) {

@@ -75,6 +75,7 @@ CALLS_LIBRARY
 int regexes_open(struct regexes **out, struct err *err)
 {
 	struct regexes *set = calloc(1, sizeof(*set));
+	bool ready = false;
 	int ret = 0;
 
 	*out = NULL;
@@ -85,14 +86,16 @@ int regexes_open(struct regexes **out, struct err *err)
 		ret = err_set(err, ENOSYS, "expressions are PCRE2's: install libpcre2-8-0");
 	else if (!find_functions(set))
 		ret = err_set(err, ENOSYS, "this host's " LIBRARY " is too old");
-	if (!ret) {
+	else
+		ready = true;
+	if (ready) {
 		set->context = set->pcre2.match_context_create(NULL);
 		set->data = set->pcre2.match_data_create(1, NULL);
 		set->stack = set->pcre2.jit_stack_create(KIB(32), JIT_STACK_MAX, NULL);
 		if (!set->context || !set->data)
 			ret = err_sys(err, ENOMEM, "expressions");
 	}
-	if (ret) {
+	if (ret || !ready) {
 		regexes_close(set);
 		return ret;
 	}

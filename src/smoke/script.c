@@ -108,7 +108,10 @@ int script_parse(struct judge *j, const char *name, const char *text, size_t len
 	char *line = malloc(LINE_BYTES + 1);
 	char where[160];
 	unsigned int number = 0;
-	int ret = line ? 0 : err_sys(err, ENOMEM, "script");
+	int ret = 0;
+
+	if (!line)
+		return err_sys(err, ENOMEM, "script");
 
 	while (!ret && len) {
 		const char *lf = memchr(text, '\n', len);
