@@ -1,8 +1,8 @@
 # What `cmake --install` puts where, and the Debian package made of the same.
 include(GNUInstallDirs)
 install(TARGETS skep RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(FILES README.md docs/architecture.md docs/command-line.md docs/threat-model.md docs/writing-a-device.md
-        DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN *.md PATTERN *.png)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
 
 # The man page and the completion are made from the option tables in the binary, so they cannot

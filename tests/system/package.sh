@@ -37,9 +37,10 @@ completes() {
 	tap_same "$name" "$expected" "${COMPREPLY[*]}"
 }
 
+documents=("$here"/../../docs/*.md "$here"/../../docs/*.png)
 readonly files=(bin/skep share/man/man1/skep.1 share/bash-completion/completions/skep
-	share/doc/skep/copyright share/doc/skep/README.md share/doc/skep/architecture.md
-	share/doc/skep/command-line.md share/doc/skep/writing-a-device.md)
+	share/doc/skep/copyright share/doc/skep/README.md
+	"${documents[@]/#*\//share/doc/skep/}")
 
 # --- Installed. ---
 
