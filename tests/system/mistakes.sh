@@ -146,7 +146,7 @@ fi
 
 # --- Nothing is left behind. ---
 
-rm -f stdout stderr truncated-early truncated-late text empty large
+rm -f stdout stderr truncated-early truncated-late text empty large wrong.smoke
 tap_same 'no file is left behind' '' "$(ls -A)"
 tap_same 'no process is left behind' '' "$(pidof skep)"
 
