@@ -66,6 +66,15 @@ for _ in $(seq 140); do
 	sleep 1
 done
 kill -TERM "$pid" 2>/dev/null
+# One that does not hear is shown as it stands.
+for _ in $(seq 60); do
+	kill -0 "$pid" 2>/dev/null || break
+	sleep 0.5
+done
+if kill -0 "$pid" 2>/dev/null; then
+	head -n 12 /proc/"$pid"/task/*/comm /proc/"$pid"/task/*/stack >>messages 2>&1
+	kill -KILL "$pid"
+fi
 status=0
 wait "$pid" || status=$?
 tap_same 'ended in user space for the third time' 143 "$status" messages console
