@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "skep/bits.h"
+#include "skep/embed.h"
 #include "skep/err.h"
 #include "skep/trace.h"
 #include "skep/view.h"
@@ -23,15 +24,7 @@
 #include "story.h"
 #include "strings.h"
 
-__asm__(".pushsection .rodata.view_frame, \"a\", @progbits\n"
-	".globl view_frame, view_frame_end\n"
-	".hidden view_frame, view_frame_end\n"
-	"view_frame:\n"
-	".incbin \"" SKEP_VIEW_FRAME "\"\n"
-	"view_frame_end:\n"
-	".popsection\n");
-
-extern const uint8_t view_frame[], view_frame_end[];
+EMBED(view_frame, SKEP_VIEW_FRAME);
 
 #define HASH_BYTES 32
 
@@ -298,7 +291,8 @@ static const char *write_frame(FILE *out, const char *frame, const char *word)
 
 static int write_page(struct page *p, FILE *out, struct err *err)
 {
-	char *frame = columns_frame(p->columns, view_frame, (size_t)(view_frame_end - view_frame));
+	char *frame = columns_frame(p->columns, view_frame_start,
+				    (size_t)(view_frame_end - view_frame_start));
 	const char *at;
 	int ret;
 
