@@ -342,6 +342,7 @@ static int balloon_create(struct device *dev, struct err *err)
 {
 	static const struct virtio_model model = {
 		.id = VIRTIO_ID_BALLOON,
+		.worker = SANDBOX_WORKER,
 		.class_code = 0xff0000, /* fits no class */
 		.segments_max = 1024,
 		.depth = 4,

@@ -460,6 +460,7 @@ static int fix_memory(struct blk *b, struct err *err)
 
 static const struct virtio_model blk_model = {
 	.id = BLK_ID,
+	.worker = SANDBOX_DISK,
 	.class_code = BLK_CLASS_CODE,
 	.request_size = sizeof(struct blk_request),
 	.segments_max = BLK_SEGMENTS + 2,

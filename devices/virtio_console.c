@@ -486,6 +486,7 @@ static int console_create(struct device *dev, struct err *err)
 {
 	static const struct virtio_model model = {
 		.id = VIRTIO_ID_CONSOLE,
+		.worker = SANDBOX_WORKER,
 		.class_code = 0x078000, /* a communication controller of another kind */
 		.depth = 8,
 		.ready = console_ready,

@@ -120,7 +120,6 @@ struct net_tx {
 	struct io poll;                        /* for room */
 	struct virtio_request *held[HELD_MAX]; /* frames that went out, not yet given back */
 	unsigned int held_count;
-	bool held_large; /* it is one frame, and not a small one */
 	struct io timer;
 	uint64_t sent, sent_before; /* frames so far, and when the timer was started */
 };
@@ -436,11 +435,17 @@ static unsigned int held_most(const struct net_tx *tx)
 	return MAX(1U, MIN(HELD_MAX, tx->net->virtio.data.size[tx->queue->index] / 8U));
 }
 
+static bool is_large(const struct virtio_request *r)
+{
+	return r->chain.out_len > HELD_SMALL;
+}
+
 static void hold(struct net_tx *tx, struct virtio_request *r)
 {
-	if (tx->held_count >= held_most(tx) || r->chain.out_len > HELD_SMALL || tx->held_large)
+	/* A large one is held alone. */
+	if (tx->held_count >= held_most(tx) || is_large(r) ||
+	    (tx->held_count && is_large(tx->held[0])))
 		give_back(tx);
-	tx->held_large = r->chain.out_len > HELD_SMALL;
 	tx->held[tx->held_count++] = r;
 	tx->sent++;
 	if (io_pending(&tx->timer))
@@ -737,6 +742,7 @@ static void net_stop(struct virtio *v)
 
 static const struct virtio_model net_model = {
 	.id = VIRTIO_ID_NET,
+	.worker = SANDBOX_NET,
 	.class_code = 0x020000,
 	.segments_max = SEGMENTS,
 	.depth = DEPTH,

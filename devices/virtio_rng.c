@@ -77,6 +77,7 @@ static int rng_create(struct device *dev, struct err *err)
 {
 	static const struct virtio_model model = {
 		.id = RNG_ID,
+		.worker = SANDBOX_WORKER,
 		.class_code = 0xff0000, /* fits no class */
 		.depth = 1,
 		.request = rng_request,

@@ -28,6 +28,7 @@
 #include "skep/device.h"
 #include "skep/lock.h"
 #include "skep/pci.h"
+#include "skep/sandbox.h"
 #include "skep/virtq.h"
 #include "skep/worker.h"
 
@@ -57,6 +58,7 @@ struct virtio_model {
 	unsigned int segments_max; /* iovecs that a chain may have, at most 1024; 0: 64 */
 	unsigned int depth;        /* requests a queue has at most; 0: 128 */
 	bool answers;              /* the driver answers what is done with chains, most often */
+	enum sandbox_kind worker;  /* what its queues' workers may do */
 
 	/*
 	 * There may be chains to take from @q: the driver has rung, the queue has started, or

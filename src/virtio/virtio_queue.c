@@ -21,7 +21,6 @@
  * operations complete: the doorbell's own read is what it drains, and the last chain to come back
  * rings it.
  */
-#include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -518,18 +517,6 @@ void virtio_queue_stop(struct virtio *v, unsigned int n, bool keep)
 
 /* Making and unmaking */
 
-static enum sandbox_kind kind_of(const struct virtio_model *model)
-{
-	switch (model->id) {
-	case VIRTIO_ID_BLOCK:
-		return SANDBOX_DISK;
-	case VIRTIO_ID_NET:
-		return SANDBOX_NET;
-	default:
-		return SANDBOX_WORKER;
-	}
-}
-
 static int get_worker(struct virtio *v, unsigned int n, struct err *err)
 {
 	const struct device *dev = v->dev;
@@ -543,7 +530,7 @@ static int get_worker(struct virtio *v, unsigned int n, struct err *err)
 		snprintf(name, sizeof(name), "%.12s/%u", dev->id, n % 100);
 	else
 		snprintf(name, sizeof(name), "%.15s", dev->id);
-	return workers_get(dev->machine->workers, name, kind_of(v->model), &v->queues[n].worker,
+	return workers_get(dev->machine->workers, name, v->model->worker, &v->queues[n].worker,
 			   err);
 }
 
