@@ -184,9 +184,10 @@ mkfs.ext4 -q killed
 mkfs.ext4 -q base
 before=$(sha256sum <base)
 
-# flushed WHERE CONSOLE : up to where the guest heard that it was.
+# flushed WHERE CONSOLE : up to where the guest heard that it was. The kill may have cut the last line
+# short, in the middle of its number: what ends a line of a terminal has to be there.
 flushed() {
-	tr -d '\r' <"$2" | sed -n "s:^/$1/f flushed \([0-9]*\)\$:\1:p" | tail -n 1
+	tr '\r' ';' <"$2" | sed -n "s:^/$1/f flushed \([0-9]*\);\$:\1:p" | tail -n 1
 }
 
 # checks FIRST : what the guest does to look at what was left of a run from FIRST on.
