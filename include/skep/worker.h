@@ -185,7 +185,8 @@ void io_cancel(struct worker *w, struct io *io);
 /*
  * Turns the worker over until @io has completed: for tearing down, after io_cancel() or when it is
  * sure to complete. Other operations may complete meanwhile; posts, calls, timers and deferrals
- * wait.
+ * wait. In the sandbox nobody but its thread can turn a worker over: while that rests, @io is
+ * cancelled, and no other operation completes.
  */
 void io_drain(struct worker *w, struct io *io);
 

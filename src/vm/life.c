@@ -124,6 +124,18 @@ static void record(struct vm *vm)
 	phase(TRACE_LOADED, vm->report.loaded);
 }
 
+static void pause_devices(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->device_count; i++)
+		device_pause(vm->devices[i]);
+}
+
+static void resume_devices(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->device_count; i++)
+		device_resume(vm->devices[i]);
+}
+
 /* Time goes on before the guest does, and stops behind it. */
 void vm_pause(struct vm *vm)
 {
@@ -133,8 +145,7 @@ void vm_pause(struct vm *vm)
 	chan_hurry(&vm->machine, true);
 	kvm_pause(vm->kvm);
 	vtime_pause(vm->machine.time);
-	for (unsigned int i = 0; i < vm->device_count; i++)
-		device_pause(vm->devices[i]);
+	pause_devices(vm);
 	phase(TRACE_PAUSED, 0);
 }
 
@@ -145,8 +156,7 @@ void vm_resume(struct vm *vm)
 	vm->paused = false;
 	phase(TRACE_RESUMED, 0);
 	chan_hurry(&vm->machine, false);
-	for (unsigned int i = 0; i < vm->device_count; i++)
-		device_resume(vm->devices[i]);
+	resume_devices(vm);
 	if (vm->running)
 		vtime_resume(vm->machine.time);
 	kvm_resume(vm->kvm);
@@ -213,8 +223,10 @@ static int run_once(struct vm *vm, struct err *err)
 	if (ret)
 		return ret;
 	/* Before the first instruction, which may ask a clock whether it runs. */
-	if (!vm->paused)
+	if (!vm->paused) {
+		resume_devices(vm);
 		vtime_resume(vm->machine.time);
+	}
 	phase(TRACE_RUNNING, 0);
 	ret = kvm_start(vm->kvm, err);
 	if (ret) {
@@ -227,7 +239,12 @@ static int run_once(struct vm *vm, struct err *err)
 	vm->running = false;
 	chan_hurry(&vm->machine, true);
 	kvm_rest(vm->kvm);
-	/* Behind the vCPUs, which wait for them. */
+	/*
+	 * Behind the vCPUs, which wait for them. What devices have under way ends while there are
+	 * threads to end it: in the sandbox no other has the rings that it would take.
+	 */
+	if (!vm->paused)
+		pause_devices(vm);
 	workers_rest(vm->machine.workers);
 	phase(TRACE_STOPPED, 0);
 	vtime_pause(vm->machine.time);

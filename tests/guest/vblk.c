@@ -10,41 +10,21 @@
  * measure=N to read N times 4 KiB at random places.
  */
 #include <linux/virtio_blk.h>
-#include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
-#include <linux/virtio_mmio.h>
-#include <linux/virtio_pci.h>
 
 #include "check.h"
 #include "user.h"
+#include "vdev.h"
 #include "vring.h"
 
 #define BLOCK   4096U
 #define SECTORS (BLOCK / 512)
 #define DEPTH   VRING_SLOTS
 
-#define PCI_ADDRESS     0xcf8
-#define PCI_DATA        0xcfc
-#define PCI_SLOTS       32
-#define PCI_COMMAND     0x04
-#define PCI_COMMAND_ON  0x0006 /* memory, bus master */
-#define PCI_BAR         0x10
-#define PCI_BAR_64      0x4
-#define PCI_CAPS        0x34
-#define PCI_CAP_VENDOR  0x09
-#define PCI_CAP_MSIX    0x11
-#define PCI_MSIX_ENABLE 0x80000000U
-#define VIRTIO_BLK_PCI  0x10421af4U
-
 #define VECTOR 0x31
 
-static struct {
-	bool mmio;
-	unsigned int slot, msix; /* PCI: where it is, and its capability */
-	uint64_t common, notify, config;
-	uint32_t notify_every;
-	uint64_t features, sectors;
-} disk;
+static struct vdev disk;
+static uint64_t sectors;
 
 struct slot {
 	struct virtio_blk_outhdr header;
@@ -54,217 +34,37 @@ struct slot {
 static struct slot slots[DEPTH];
 static uint64_t blocks[DEPTH][BLOCK / 8] __attribute__((section(".noinit.vblk"), aligned(4096)));
 
-/* PCI, mechanism #1 (PCI 3.0, section 3.2.2.3.2) */
-
-static uint32_t pci_read(unsigned int slot, unsigned int at)
-{
-	out32(PCI_ADDRESS, 0x80000000U | slot << 11 | at);
-	return in32(PCI_DATA);
-}
-
-static void pci_write(unsigned int slot, unsigned int at, uint32_t v)
-{
-	out32(PCI_ADDRESS, 0x80000000U | slot << 11 | at);
-	out32(PCI_DATA, v);
-}
-
-/* Where the bytes at @offset of a BAR are; ring 3 may use them. */
-static uint64_t bar(unsigned int n, uint32_t offset)
-{
-	uint32_t low = pci_read(disk.slot, PCI_BAR + 4 * n);
-	uint64_t at = low & ~0xfU;
-
-	if (low & PCI_BAR_64)
-		at |= (uint64_t)pci_read(disk.slot, PCI_BAR + 4 * n + 4) << 32;
-	at += offset;
-	if (!check(at) || !check(map_high(at)))
-		return 0;
-	user_map(at, 4);
-	return at;
-}
-
-/* Virtual I/O Device 1.2, section 4.1.4. */
-static void take_capability(unsigned int at)
-{
-	uint32_t head = pci_read(disk.slot, at);
-	unsigned int n = pci_read(disk.slot, at + 4) & 0xff;
-	uint32_t offset = pci_read(disk.slot, at + 8);
-
-	switch (head >> 24) {
-	case VIRTIO_PCI_CAP_COMMON_CFG:
-		disk.common = bar(n, offset);
-		break;
-	case VIRTIO_PCI_CAP_NOTIFY_CFG:
-		disk.notify = bar(n, offset);
-		disk.notify_every = pci_read(disk.slot, at + 16);
-		break;
-	case VIRTIO_PCI_CAP_DEVICE_CFG:
-		disk.config = bar(n, offset);
-		break;
-	default:
-		break;
-	}
-}
-
-static bool find_pci(void)
-{
-	while (disk.slot < PCI_SLOTS && pci_read(disk.slot, 0) != VIRTIO_BLK_PCI)
-		disk.slot++;
-	if (!check(disk.slot < PCI_SLOTS))
-		return false;
-	for (unsigned int at = pci_read(disk.slot, PCI_CAPS) & 0xfc, n = 0; at && n < 48; n++) {
-		uint32_t head = pci_read(disk.slot, at);
-
-		if ((head & 0xff) == PCI_CAP_VENDOR)
-			take_capability(at);
-		else if ((head & 0xff) == PCI_CAP_MSIX)
-			disk.msix = at;
-		at = head >> 8 & 0xfc;
-	}
-	pci_write(disk.slot, PCI_COMMAND, PCI_COMMAND_ON);
-	return check(disk.common && disk.notify && disk.config && disk.msix);
-}
-
-static bool find_mmio(void)
-{
-	user_map(disk.common, 4);
-	disk.config = disk.common + VIRTIO_MMIO_CONFIG;
-	check_eq(mmio_read32(disk.common + VIRTIO_MMIO_MAGIC_VALUE), 0x74726976);
-	check_eq(mmio_read32(disk.common + VIRTIO_MMIO_VERSION), 2);
-	return check_eq(mmio_read32(disk.common + VIRTIO_MMIO_DEVICE_ID), VIRTIO_ID_BLOCK);
-}
-
-/* Set-up (section 3.1) */
-
-static void set_status(uint8_t status)
-{
-	if (disk.mmio)
-		mmio_write32(disk.common + VIRTIO_MMIO_STATUS, status);
-	else
-		mmio_write8(disk.common + VIRTIO_PCI_COMMON_STATUS, status);
-}
-
-static uint8_t get_status(void)
-{
-	if (disk.mmio)
-		return (uint8_t)mmio_read32(disk.common + VIRTIO_MMIO_STATUS);
-	return mmio_read8(disk.common + VIRTIO_PCI_COMMON_STATUS);
-}
-
-static uint64_t get_features(void)
-{
-	const uint64_t select = disk.common + (disk.mmio ? VIRTIO_MMIO_DEVICE_FEATURES_SEL
-							 : VIRTIO_PCI_COMMON_DFSELECT);
-	const uint64_t at =
-		disk.common + (disk.mmio ? VIRTIO_MMIO_DEVICE_FEATURES : VIRTIO_PCI_COMMON_DF);
-	uint64_t features;
-
-	mmio_write32(select, 0);
-	features = mmio_read32(at);
-	mmio_write32(select, 1);
-	return features | (uint64_t)mmio_read32(at) << 32;
-}
-
-static void set_features(uint64_t features)
-{
-	const uint64_t select = disk.common + (disk.mmio ? VIRTIO_MMIO_DRIVER_FEATURES_SEL
-							 : VIRTIO_PCI_COMMON_GFSELECT);
-	const uint64_t at =
-		disk.common + (disk.mmio ? VIRTIO_MMIO_DRIVER_FEATURES : VIRTIO_PCI_COMMON_GF);
-
-	mmio_write32(select, 0);
-	mmio_write32(at, (uint32_t)features);
-	mmio_write32(select, 1);
-	mmio_write32(at, (uint32_t)(features >> 32));
-}
-
-static bool negotiate(void)
-{
-	const uint64_t ring = boot_number("packed", 0) ? UINT64_C(1) << VIRTIO_F_RING_PACKED : 0;
-	const uint64_t want = UINT64_C(1) << VIRTIO_F_VERSION_1 |
-			      UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX |
-			      UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC |
-			      UINT64_C(1) << VIRTIO_BLK_F_FLUSH | ring;
-	uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
-
-	set_status(0);
-	check_eq(get_status(), 0);
-	set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE);
-	set_status(status);
-	disk.features = get_features();
-	if (!check_eq(disk.features & want, want))
-		return false;
-	set_features(want);
-	status |= VIRTIO_CONFIG_S_FEATURES_OK;
-	set_status(status);
-	vring_state.packed = ring;
-	vring_state.event_idx = true;
-	return check_eq(get_status(), status);
-}
-
-static void set_area(unsigned int pci, unsigned int mmio, const volatile void *area)
-{
-	const uint64_t at = disk.common + (disk.mmio ? mmio : pci);
-
-	mmio_write32(at, (uint32_t)(uintptr_t)area);
-	mmio_write32(at + 4, (uint32_t)((uintptr_t)area >> 32));
-}
-
 static void start_queue(void)
 {
-	const uint64_t at = disk.common;
-
-	if (disk.mmio) {
-		mmio_write32(at + VIRTIO_MMIO_QUEUE_SEL, 0);
-		check(mmio_read32(at + VIRTIO_MMIO_QUEUE_NUM_MAX) >= DEPTH);
-		mmio_write32(at + VIRTIO_MMIO_QUEUE_NUM, DEPTH);
-		vring_state.bell = at + VIRTIO_MMIO_QUEUE_NOTIFY;
-		vring_state.bell_32 = true;
-	} else {
-		mmio_write16(at + VIRTIO_PCI_COMMON_Q_SELECT, 0);
-		check(mmio_read16(at + VIRTIO_PCI_COMMON_Q_SIZE) >= DEPTH);
-		mmio_write16(at + VIRTIO_PCI_COMMON_Q_SIZE, DEPTH);
-		mmio_write16(at + VIRTIO_PCI_COMMON_Q_MSIX, 0);
-		check_eq(mmio_read16(at + VIRTIO_PCI_COMMON_Q_MSIX), 0);
-		vring_state.bell = disk.notify + (uint64_t)disk.notify_every *
-							 mmio_read16(at + VIRTIO_PCI_COMMON_Q_NOFF);
-	}
-	set_area(VIRTIO_PCI_COMMON_Q_DESCLO, VIRTIO_MMIO_QUEUE_DESC_LOW, &vring_desc);
-	set_area(VIRTIO_PCI_COMMON_Q_AVAILLO, VIRTIO_MMIO_QUEUE_AVAIL_LOW, &vring_driver);
-	set_area(VIRTIO_PCI_COMMON_Q_USEDLO, VIRTIO_MMIO_QUEUE_USED_LOW, &vring_device);
-	if (disk.mmio)
-		mmio_write32(at + VIRTIO_MMIO_QUEUE_READY, 1);
-	else
-		mmio_write16(at + VIRTIO_PCI_COMMON_Q_ENABLE, 1);
-}
-
-/* Vector 0 of the table (PCI 3.0, section 6.8.2). */
-static void start_msix(void)
-{
-	uint32_t place = pci_read(disk.slot, disk.msix + 4);
-	uint64_t table = bar(place & 7, place & ~7U);
-
-	mmio_write32(table, LAPIC | lapic_id() << 12);
-	mmio_write32(table + 4, 0);
-	mmio_write32(table + 8, VECTOR);
-	mmio_write32(table + 12, 0);
-	pci_write(disk.slot, disk.msix, pci_read(disk.slot, disk.msix) | PCI_MSIX_ENABLE);
+	check(vdev_queue_size(&disk, 0, DEPTH) >= DEPTH);
+	vring_state.bell = vdev_queue(&disk, &vring_desc, &vring_driver, &vring_device);
+	vring_state.bell_32 = disk.mmio;
 }
 
 static bool start(void)
 {
-	disk.common = boot_number("mmio", 0);
-	disk.mmio = disk.common;
-	if (!(disk.mmio ? find_mmio() : find_pci()) || !negotiate())
+	const uint64_t at = boot_number("mmio", 0);
+	const bool packed = boot_number("packed", 0);
+	const uint64_t want = UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX |
+			      UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC |
+			      UINT64_C(1) << VIRTIO_BLK_F_FLUSH |
+			      (uint64_t)packed << VIRTIO_F_RING_PACKED;
+
+	if (at)
+		check(vdev_find_mmio(&disk, at, VIRTIO_ID_BLOCK));
+	else
+		check(vdev_find_pci(&disk, VIRTIO_ID_BLOCK) && disk.config && disk.msix);
+	if (check_state.failed || !check(vdev_negotiate(&disk, want)))
 		return false;
-	disk.sectors = mmio_read32(disk.config);
-	disk.sectors |= (uint64_t)mmio_read32(disk.config + 4) << 32;
+	vring_state.packed = packed;
+	vring_state.event_idx = true;
+	sectors = mmio_read32(disk.config);
+	sectors |= (uint64_t)mmio_read32(disk.config + 4) << 32;
 	if (!disk.mmio)
-		start_msix();
+		vdev_start_msix(&disk, VECTOR);
 	start_queue();
-	set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
-		   VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
-	return check(disk.sectors >= DEPTH * SECTORS);
+	vdev_set_status(&disk, VDEV_READY | VIRTIO_CONFIG_S_DRIVER_OK);
+	return check(sectors >= DEPTH * SECTORS);
 }
 
 /* Requests */
@@ -363,9 +163,9 @@ static void cannot_be(void)
 {
 	for (uint32_t type = VIRTIO_BLK_T_IN; type <= VIRTIO_BLK_T_OUT; type++) {
 		prepare(type, BLOCK);
-		check_eq(one(disk.sectors - SECTORS), VIRTIO_BLK_S_OK);
-		check_eq(one(disk.sectors - SECTORS + 1), VIRTIO_BLK_S_IOERR);
-		check_eq(one(disk.sectors), VIRTIO_BLK_S_IOERR);
+		check_eq(one(sectors - SECTORS), VIRTIO_BLK_S_OK);
+		check_eq(one(sectors - SECTORS + 1), VIRTIO_BLK_S_IOERR);
+		check_eq(one(sectors), VIRTIO_BLK_S_IOERR);
 		check_eq(one(UINT64_MAX), VIRTIO_BLK_S_IOERR);
 		prepare(type, BLOCK - 1);
 		check_eq(one(0), VIRTIO_BLK_S_IOERR);
@@ -390,7 +190,7 @@ static void submit_random(unsigned int slot)
 	x ^= x << 17;
 	load.random = x;
 	load.started++;
-	submit(slot, ((x >> 32) * (disk.sectors / SECTORS) >> 32) * SECTORS);
+	submit(slot, ((x >> 32) * (sectors / SECTORS) >> 32) * SECTORS);
 }
 
 /* Always DEPTH under way: a slot that is done is used again at once. */
@@ -496,7 +296,7 @@ int guest_main(void)
 	user_call(cannot_be);
 	if (!disk.mmio)
 		check_interrupts();
-	set_status(0);
-	check_eq(get_status(), 0);
+	vdev_set_status(&disk, 0);
+	check_eq(vdev_get_status(&disk), 0);
 	return check_result("vblk");
 }
