@@ -10,7 +10,7 @@ target_compile_definitions(skep_flags INTERFACE _GNU_SOURCE)
 target_compile_options(skep_flags INTERFACE
   -Wall -Wextra -Werror -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes
   -Wold-style-definition -Wpointer-arith -Wcast-qual -Wwrite-strings -Wundef -Wvla
-  -Wformat=2 -Wimplicit-fallthrough
+  -Wformat=2 -Wimplicit-fallthrough -Wdate-time
   # Not in tests: their assertions do not end a function in the compiler's eyes.
   $<$<NOT:$<BOOL:$<TARGET_PROPERTY:SKEP_TEST>>>:-Wnull-dereference>
   -fno-common -fno-strict-aliasing -fvisibility=hidden
@@ -64,8 +64,12 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
   if(SKEP_HAVE_CFI)
     target_compile_options(skep_flags INTERFACE ${cfi} -fcf-protection=return)
     # What one program's link compiled serves the others: the unit tests share most of their code.
+    # Functions are not inlined across files: the names of what that takes along have a hash of the
+    # path in them, and two builds would differ.
     target_link_options(skep_flags INTERFACE ${cfi} -fuse-ld=lld
-                        -Wl,--thinlto-cache-dir=${CMAKE_BINARY_DIR}/lto)
+                        -Wl,--thinlto-cache-dir=${CMAKE_BINARY_DIR}/lto
+                        -Wl,-mllvm,-import-instr-limit=0
+                        -Wl,-mllvm,-import-constants-with-refs=0)
   else()
     target_compile_options(skep_flags INTERFACE -fcf-protection=full)
   endif()

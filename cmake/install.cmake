@@ -4,6 +4,7 @@ install(TARGETS skep RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN *.md PATTERN *.png)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
+install(FILES ${CMAKE_BINARY_DIR}/made/skep.cdx.json DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # The man page and the completion are made from the option tables in the binary, so they cannot
 # fall behind it. A sanitized binary is slow, and nobody installs it.

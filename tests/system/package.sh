@@ -39,7 +39,7 @@ completes() {
 
 documents=("$here"/../../docs/*.md "$here"/../../docs/*.png)
 readonly files=(bin/skep share/man/man1/skep.1 share/bash-completion/completions/skep
-	share/doc/skep/copyright share/doc/skep/README.md
+	share/doc/skep/copyright share/doc/skep/README.md share/doc/skep/skep.cdx.json
 	"${documents[@]/#*\//share/doc/skep/}")
 
 # --- Installed. ---
@@ -67,6 +67,15 @@ size=$(stat -c %s root/usr/bin/skep)
 tap_result $((size > LARGEST)) "the stripped binary has $((size / 1024)) KiB, $((LARGEST / 1024)) at most"
 tap_same 'it is position-independent and needs no executable stack' 1 \
 	"$(readelf -hl root/usr/bin/skep | grep -cE 'Type: +DYN|GNU_STACK.* RWE')"
+
+# --- What it is made of. ---
+
+cp "$build/made/skep.cdx.json" bom
+tap_result "$(cmp -s bom usr/share/doc/skep/skep.cdx.json && echo 0 || echo 1)" 'the bill of materials is installed'
+status=0
+"$here/sbom.py" "$build" >log || status=$?
+cat log
+((status == 0)) || tap_failures=$((tap_failures + 1))
 
 # --- The manual and the completion. ---
 
