@@ -37,6 +37,7 @@ enum sandbox_kind {
 enum sandbox_engine {
 	SANDBOX_URING,
 	SANDBOX_EPOLL,
+	SANDBOX_MIXED, /* some by a ring, some without: there was no memory for all */
 	SANDBOX_ENGINES,
 };
 

@@ -96,13 +96,15 @@ static void look_at_log(struct display *d)
 {
 	char buf[1024];
 	const char *line;
-	off_t size = d->log_kept >= 0 ? lseek(d->machine->log->fd, 0, SEEK_END) : -1;
+	const int fd = d->machine->log ? d->machine->log->fd : -1;
+	off_t end = d->log_seen;
 	ssize_t n;
 
-	if (size > d->log_seen) {
-		d->log_seen = size;
-		n = pread(d->machine->log->fd, buf, sizeof(buf) - 1,
-			  MAX(size - (off_t)sizeof(buf) + 1, (off_t)0));
+	while (d->log_kept >= 0 && (n = pread(fd, buf, sizeof(buf), end)) > 0)
+		end += n;
+	if (end > d->log_seen) {
+		d->log_seen = end;
+		n = pread(fd, buf, sizeof(buf) - 1, MAX(end - (off_t)sizeof(buf) + 1, (off_t)0));
 		buf[MAX(n, (ssize_t)1) - 1] = '\0'; /* its newline */
 		line = strrchr(buf, '\n');
 		snprintf(d->painter.note, sizeof(d->painter.note), "%.*s", PAINTER_NOTE_MAX - 1,

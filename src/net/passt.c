@@ -10,22 +10,21 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "net_priv.h"
 #include "skep/clock.h"
 #include "skep/err.h"
 
-/* For how long it may end by itself, and how often that is looked at. */
-#define LINGER NS_PER_S
-#define LOOK   (2 * NS_PER_MS)
+/* For how long it may end by itself. */
+#define LINGER_MS 1000
 
 /* In the child: all descriptors but stdio and @fd are close-on-exec or not ours to judge. */
 static void become_passt(int fd, int report)
@@ -65,7 +64,7 @@ static int await_exec(int report, struct err *err)
 
 static int start(struct netport *p, int fd, int *report, struct err *err)
 {
-	int pipes[2];
+	int pipes[2], errnum;
 
 	if (pipe2(pipes, O_CLOEXEC))
 		return err_sys(err, errno, "cannot start passt");
@@ -76,11 +75,16 @@ static int start(struct netport *p, int fd, int *report, struct err *err)
 	*report = pipes[0];
 	/* By number anybody could be killed: a sandbox has none of that. */
 	p->passt_fd = p->passt > 0 ? pidfd_open(p->passt, 0) : -1;
-	if (p->passt > 0)
+	if (p->passt_fd >= 0)
 		return 0;
+	errnum = errno;
+	if (p->passt > 0) {
+		kill(p->passt, SIGKILL);
+		waitpid(p->passt, NULL, 0);
+	}
 	p->passt = 0;
 	close(pipes[0]);
-	return err_sys(err, errno, "cannot start passt");
+	return err_sys(err, errnum, "cannot start passt");
 }
 
 int passt_start(struct netport *p, struct err *err)
@@ -103,18 +107,13 @@ int passt_start(struct netport *p, struct err *err)
 
 void passt_end(struct netport *p)
 {
-	const struct timespec pause = clock_timespec(LOOK);
-	const uint64_t deadline = clock_now() + LINGER;
+	struct pollfd end = {.fd = p->passt_fd, .events = POLLIN};
 
 	if (!p->passt)
 		return;
-	while (!waitpid(p->passt, NULL, WNOHANG)) {
-		if (clock_now() >= deadline) {
-			pidfd_send_signal(p->passt_fd, SIGKILL, NULL, 0);
-			waitpid(p->passt, NULL, 0);
-			break;
-		}
-		nanosleep(&pause, NULL);
-	}
+	if (poll(&end, 1, LINGER_MS) != 1)
+		pidfd_send_signal(p->passt_fd, SIGKILL, NULL, 0);
+	while (waitpid(p->passt, NULL, 0) < 0 && errno == EINTR)
+		;
 	close(p->passt_fd);
 }

@@ -27,6 +27,7 @@ static const char *const kinds[SANDBOX_KINDS] = {
 static const char *const engines[SANDBOX_ENGINES] = {
 	[SANDBOX_URING] = "uring",
 	[SANDBOX_EPOLL] = "epoll",
+	[SANDBOX_MIXED] = "mixed",
 };
 
 static void die(const char *what, int rc)

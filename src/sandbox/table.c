@@ -60,7 +60,6 @@ const struct sandbox_rule sandbox_rules[] = {
 	ALLOW("pwritev2", KIND_LOOPS | KIND_HELPER, "the same"),
 	ALLOW("pread64", KIND_CONTROL, "kernel and initrds at a reset, and what they hash to"),
 	ALLOW("pwrite64", KIND_CONTROL, "the maps of an overlay when it is closed"),
-	ALLOW("lseek", KIND_CONTROL, "the size of a log in memory; standard input at exit"),
 	ALLOW("fsync", KIND_RINGS | KIND_HELPER, "flushes of files in memory; without a ring, all"),
 	ALLOW("fdatasync", KIND_LOOPS | KIND_HELPER, "the same; an overlay when it is closed"),
 	ALLOW("fallocate", KIND_ALL & ~(KIND_VCPU | KIND_NET),
@@ -82,10 +81,9 @@ const struct sandbox_rule sandbox_rules[] = {
 	ALLOW_BY("epoll_ctl", KIND_LOOPS, BY_EPOLL, "the same"),
 	ALLOW_BY("timerfd_settime", KIND_LOOPS, BY_EPOLL, "the same"),
 	ALLOW_BY("accept4", KIND_CONTROL | KIND_WORKER, BY_EPOLL, "a console's client"),
-	ALLOW("poll", KIND_ALL, "whether a console takes more; pending messages"),
+	ALLOW("poll", KIND_ALL, "whether a console takes more; pending messages; to pause"),
 	ALLOW("futex", KIND_ALL, "locks, and threads that wait for one another"),
 	ALLOW("clock_gettime", KIND_ALL, "hosts whose clock is not readable without a call"),
-	ALLOW("clock_nanosleep", KIND_CONTROL, "the reader of a pseudo-terminal; the end of passt"),
 	ALLOW("restart_syscall", KIND_ALL, "a wait that a signal interrupted goes on"),
 
 	/* Memory, never executable. */
@@ -122,6 +120,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	ANSWER("stat", EACCES, "the same"),
 	ANSWER("newfstatat", EACCES, "the same; it would tell of any path"),
 	ANSWER("statx", EACCES, "the same"),
+	ANSWER("lseek", ESPIPE, "standard input is put back where it was, at exit"),
 	ANSWER("mremap", ENOMEM, "the heap copies a large block instead"),
 	{.name = "sysinfo",
 	 .kinds = KIND_ALL & ~KIND_RINGS,

@@ -178,11 +178,20 @@ bool vm_toggle_pause(struct machine *m)
 	return vm->paused;
 }
 
+/* Of all threads: at its end the control thread drives any worker. */
+static enum sandbox_engine engine_of(const struct machine *m)
+{
+	const bool ring = !worker_engine_reason(m->control);
+
+	if (ring && !workers_engine_reason(m->workers))
+		return SANDBOX_URING;
+	return ring || workers_have_ring(m->workers) ? SANDBOX_MIXED : SANDBOX_EPOLL;
+}
+
 /* Everything is open: from here on nothing will be. */
 static int enter_sandbox(struct vm *vm, struct err *err)
 {
-	const enum sandbox_engine engine =
-		worker_engine_reason(vm->machine.control) ? SANDBOX_EPOLL : SANDBOX_URING;
+	const enum sandbox_engine engine = engine_of(&vm->machine);
 	int ret;
 
 	/* A second life has what the first left: nothing could be made anew. */

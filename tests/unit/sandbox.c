@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -196,6 +197,19 @@ static long try_nothing(void)
 	return getpid() > 0 ? 0 : -1;
 }
 
+/* Neither has anything to work on: they fail, behind the filter. */
+static long try_ring_enter(void)
+{
+	return syscall(SYS_io_uring_enter, -1, 0, 0, 0, NULL, 0) < 0 && errno == EBADF ? 0 : -1;
+}
+
+static long try_epoll_wait(void)
+{
+	struct epoll_event e;
+
+	return epoll_wait(-1, &e, 1, 0) < 0 && errno == EBADF ? 0 : -1;
+}
+
 static const struct {
 	const char *name;
 	long (*call)(void);
@@ -298,7 +312,8 @@ static void check_all(bool ordinary)
 	for (unsigned int kind = 0; kind < SANDBOX_KINDS; kind++)
 		for (size_t i = 0; i < ARRAY_SIZE(attempts); i++) {
 			const struct attempt a = {(enum sandbox_kind)kind, attempts[i].call};
-			const int status = outcome(a, (enum sandbox_engine)(i % 2), ordinary);
+			const int status =
+				outcome(a, (enum sandbox_engine)(i % SANDBOX_ENGINES), ordinary);
 
 			if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
 				continue;
@@ -337,6 +352,23 @@ static void test_allowed(void **state)
 		assert_true(WIFEXITED(status));
 		assert_int_equal(WEXITSTATUS(status), DONE);
 	}
+}
+
+/* When there was no memory for all rings, some threads have one, and others do without. */
+static void test_mixed_engines(void **state)
+{
+	long (*const calls[])(void) = {try_ring_enter, try_epoll_wait};
+
+	(void)state;
+	need_sandbox();
+	for (unsigned int kind = 0; kind < SANDBOX_KINDS; kind++)
+		for (size_t i = 0; i < ARRAY_SIZE(calls) && KIND_LOOPS & 1U << kind; i++) {
+			const struct attempt a = {(enum sandbox_kind)kind, calls[i]};
+			const int status = outcome(a, SANDBOX_MIXED, false);
+
+			assert_true(WIFEXITED(status));
+			assert_int_equal(WEXITSTATUS(status), DONE);
+		}
 }
 
 /* The words that a person reads. */
@@ -610,10 +642,11 @@ static void test_reasons(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused),      cmocka_unit_test(test_refused_to_ordinary),
-		cmocka_unit_test(test_allowed),      cmocka_unit_test(test_report),
-		cmocka_unit_test(test_ring_opcodes), cmocka_unit_test(test_aide),
-		cmocka_unit_test(test_few_calls),    cmocka_unit_test(test_reasons),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_refused_to_ordinary),
+		cmocka_unit_test(test_allowed), cmocka_unit_test(test_mixed_engines),
+		cmocka_unit_test(test_report),  cmocka_unit_test(test_ring_opcodes),
+		cmocka_unit_test(test_aide),    cmocka_unit_test(test_few_calls),
+		cmocka_unit_test(test_reasons),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
