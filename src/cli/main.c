@@ -2,8 +2,8 @@
 /*
  * skep - the one binary: finds the command and runs it.
  */
+#include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -48,7 +48,7 @@ static int unknown_command(const char *given)
  * A file opened while one of the three standard descriptors is closed would take its number, and
  * messages meant for a person would end in it.
  */
-static bool hold_standard_descriptors(void)
+static int hold_standard_descriptors(struct err *err)
 {
 	int fd;
 
@@ -56,17 +56,15 @@ static bool hold_standard_descriptors(void)
 		fd = open("/dev/null", O_RDWR);
 	} while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd < 0)
-		return false;
+		return err_sys(err, errno, "cannot open /dev/null");
 	close(fd);
-	return true;
+	return 0;
 }
 
-int main(int argc, char **argv)
+static int obey(int argc, char **argv)
 {
 	const struct command *command;
 
-	if (!hold_standard_descriptors())
-		return STATUS_REFUSED;
 	if (argc < 2) {
 		print_usage(stderr);
 		return STATUS_REFUSED;
@@ -83,4 +81,20 @@ int main(int argc, char **argv)
 	if (!command)
 		return unknown_command(argv[1]);
 	return command->run(argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+	struct err err;
+	int status;
+
+	if (hold_standard_descriptors(&err))
+		return cli_fail(STATUS_REFUSED, &err);
+	status = obey(argc, argv);
+	/* What was asked for and cannot be read is no success. */
+	errno = 0;
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	err_sys(&err, errno ? errno : EIO, "cannot write to standard output");
+	return cli_fail(status ? status : STATUS_REFUSED, &err);
 }

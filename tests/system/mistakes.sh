@@ -126,6 +126,10 @@ boots 'a serial backend that does not exist' 125 'tty' --serial tty:1
 boots 'a report in a directory that does not exist' 125 '/no/such/directory/result' \
 	--result /no/such/directory/result
 
+# shellcheck disable=SC2016 # it is for the shell there
+mistake 'an answer that nobody can read' 125 'standard output: No space left' \
+	sh -c '"$0" devices >/dev/full' "$SKEP"
+
 # --- The host. ---
 
 if [ -n "${BED-}" ]; then
