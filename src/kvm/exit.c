@@ -2,6 +2,7 @@
 /*
  * What a vCPU does with each exit to user space. Runs on the vCPU's thread.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -323,6 +324,9 @@ bool exit_handle(struct vcpu *vcpu)
 
 void exit_run_failed(struct vcpu *vcpu, int errnum)
 {
-	machine_end(vcpu->kvm->machine, END_STUCK, 0, "KVM cannot run vCPU %u: %s", vcpu->id,
+	/* Memory that the host does not have, or has lost, is not the guest's doing. */
+	const enum end_kind kind = errnum == ENOMEM || errnum == EHWPOISON ? END_HOST : END_STUCK;
+
+	machine_end(vcpu->kvm->machine, kind, 0, "KVM cannot run vCPU %u: %s", vcpu->id,
 		    strerrordesc_np(errnum));
 }
