@@ -73,7 +73,8 @@ struct run_record {
 	char reason[512];        /* a sentence; safe text (text.h), as the verdict is */
 	uint64_t started, ended; /* clock_now()'s */
 	int64_t wall;            /* when it started, in seconds since 1970 */
-	json_t *result;          /* what the run said of itself; NULL: nothing */
+	/* What the run said of itself; NULL: nothing, or it is one of several and was told. */
+	json_t *result;
 	/* What it had to say last; NULL once it has passed, and before it started. */
 	struct run_tail *console, *messages;
 };

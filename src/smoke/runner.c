@@ -81,6 +81,11 @@ static void settle(struct run_loop *l, struct run_record *record)
 	for (struct run_watch *w = r->watches; w; w = w->next)
 		if (w->ended)
 			w->ended(w, record);
+	/* There may be thousands of them, and it is a dozen KiB. One that is alone is kept. */
+	if (r->count > 1) {
+		json_decref(record->result);
+		record->result = NULL;
+	}
 }
 
 static void tick(struct run_loop *l, uint64_t now)
