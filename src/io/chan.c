@@ -514,6 +514,8 @@ int chan_type(struct machine *m, const struct device *dev, const char *text, siz
 			c = o;
 	if (!c)
 		return -ENODEV;
+	if (!len)
+		return 0; /* realloc() of nothing is free() */
 	lock_take(&c->lock);
 	typed = realloc(c->typed, c->typed_len + len);
 	if (typed) {

@@ -133,6 +133,8 @@ static void what_is_typed_waits_for_room(void **state)
 
 	(void)state;
 	f->room = 3;
+	assert_int_equal(chan_type(&f->machine, &f->dev, "", 0), 0);
+	assert_int_equal(chan_type(&f->machine, &f->dev, "", 0), 0);
 	assert_int_equal(chan_type(&f->machine, &f->dev, "hello", 5), 0);
 	assert_int_equal(chan_type(&f->machine, &f->dev, ", world\n", 8), 0);
 	run(f);
