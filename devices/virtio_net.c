@@ -246,7 +246,12 @@ static void take_hand(struct net_rx *rx, size_t want)
 		if (!r)
 			break;
 		if (r->chain.in_len <= NETPORT_HEADER) {
-			/* No frame begins there: 5.1.6.3.1. */
+			/* No frame begins there: 5.1.6.3.1. What is in hand may have to be taken
+			 * back, which works from the last on only, so that it waits behind that. */
+			if (rx->count) {
+				virtio_untake(r);
+				break;
+			}
 			count(&rx->net->rx_dropped);
 			virtio_done(r, 0);
 			continue;

@@ -505,6 +505,29 @@ static void test_small_buffers(void **state)
 	fini(&f);
 }
 
+/* One behind a good buffer has its turn when that is used, so that both can be taken back. */
+static void test_small_buffer_behind_another(void **state)
+{
+	struct fixture f;
+
+	init(&f, state, "", UINT64_MAX);
+	post(&f, 1, 200);
+	post(&f, 1, HEADER);
+	assert_int_equal(reaped(&f, RX), 0);
+	device_pause(f.d.dev);
+	device_resume(f.d.dev);
+	inject(&f, own, 60, 1);
+	inject(&f, own, 600, 2); /* there is no room for it */
+	vdriver_turn(&f.d);
+	pass_time(&f, NS_PER_S);
+	assert_got(&f, own, 60, 1, 1);
+	assert_int_equal(reaped(&f, RX), 1);
+	post(&f, 1, 200);
+	post(&f, 1, HEADER);
+	vdriver_reset(&f.d);
+	fini(&f);
+}
+
 /* 5.1.6.5.1, 5.1.6.5.2 */
 static void test_filter(void **state)
 {
@@ -775,6 +798,7 @@ int main(void)
 		VDRIVER_TESTS(test_no_buffers),
 		VDRIVER_TESTS(test_large_frame_waits),
 		VDRIVER_TESTS(test_small_buffers),
+		VDRIVER_TESTS(test_small_buffer_behind_another),
 		VDRIVER_TESTS(test_filter),
 		VDRIVER_TESTS(test_more_addresses_than_there_is_room_for),
 		VDRIVER_TESTS(test_commands_that_cannot_be),
