@@ -301,16 +301,12 @@ static int balloon_start(struct virtio *v)
 	return 0;
 }
 
-/* Behind a reset nothing is in the balloon. */
 static void balloon_stop(struct virtio *v)
 {
-	struct virtio_balloon_config *config = virtio_config(v);
-
 	timer_cancel(&to_balloon(v)->timer);
-	config->actual = 0;
 }
 
-/* 'actual' is there to be read back. */
+/* 'actual' is there to be read back; behind a reset nothing is in the balloon. */
 static void balloon_config_written(struct virtio *v, unsigned int at, unsigned int size)
 {
 	(void)v;

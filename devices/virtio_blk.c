@@ -383,11 +383,6 @@ static void blk_negotiated(struct virtio *v)
 	apply_wce(b);
 }
 
-static void blk_reset(struct device *dev)
-{
-	fill_config(to_blk(dev));
-}
-
 /* What was saved is of this disk; only the cache mode is the driver's to choose. */
 static int blk_loaded(struct device *dev, struct err *err)
 {
@@ -521,7 +516,6 @@ DEVICE_CLASS(virtio_blk) = {
 	.family_offset = offsetof(struct blk, virtio),
 	.outside = true,
 	.create = blk_create,
-	.reset = blk_reset,
 	.loaded = blk_loaded,
 	.destroy = blk_destroy,
 };

@@ -87,7 +87,8 @@ struct virtio_model {
 	/* The driver wrote into the configuration, which has it already. Device's lock held. NULL:
 	 * it is read-only. */
 	void (*config_written)(struct virtio *v, unsigned int at, unsigned int size);
-	/* The part of it that can be written; a @writable_len of 0: all. */
+	/* The part of it that can be written, and is behind a reset what it was when the device
+	 * was attached; a @writable_len of 0: all. */
 	unsigned int writable_at, writable_len;
 };
 
@@ -177,6 +178,7 @@ struct virtio {
 	bool spread; /* each queue has a worker of its own; if not, one serves all */
 
 	/* Private, from here on. */
+	uint8_t power_on[VIRTIO_CONFIG_MAX]; /* the configuration */
 	struct virtio_data data; /* status and isr: atomically, of which any thread sets bits */
 	struct virtio_options options;
 	const struct virtio_model *model;

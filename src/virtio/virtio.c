@@ -174,9 +174,19 @@ static void clear_queue(struct virtio *v, unsigned int n)
 	__atomic_store_n(&d->vector[n], VIRTIO_MSI_NO_VECTOR, __ATOMIC_RELAXED);
 }
 
+static unsigned int writable_end(const struct virtio *v)
+{
+	const struct virtio_model *m = v->model;
+
+	if (!m->config_written)
+		return m->writable_at;
+	return m->writable_len ? m->writable_at + m->writable_len : v->config_size;
+}
+
 /* Section 2.4. When this returns the device has nothing under way and says so. */
 static void reset(struct virtio *v)
 {
+	const unsigned int at = v->model->writable_at;
 	struct virtio_data *d = &v->data;
 
 	stop_queues(v, false);
@@ -189,6 +199,7 @@ static void reset(struct virtio *v)
 	__atomic_store_n(&d->config_vector, VIRTIO_MSI_NO_VECTOR, __ATOMIC_RELAXED);
 	for (unsigned int i = 0; i < v->queue_count; i++)
 		clear_queue(v, i);
+	memcpy(d->config + at, v->power_on + at, writable_end(v) - at);
 	__atomic_store_n(&d->status, 0, __ATOMIC_SEQ_CST);
 	virtio_clear_isr(v, UINT8_MAX);
 }
@@ -356,10 +367,8 @@ uint64_t virtio_read_config(struct virtio *v, uint64_t at, unsigned int size)
 bool virtio_write_config(struct virtio *v, uint64_t at, unsigned int size, uint64_t value)
 {
 	const struct virtio_model *m = v->model;
-	unsigned int len = m->writable_len ? m->writable_len : v->config_size;
 
-	if (!m->config_written || at < m->writable_at ||
-	    !range_fits(at - m->writable_at, size, MIN(len, v->config_size - m->writable_at)))
+	if (at < m->writable_at || !range_fits(at, size, writable_end(v)))
 		return false;
 	value = htole64(value);
 	memcpy(v->data.config + at, &value, size);
@@ -409,6 +418,7 @@ int virtio_attach(struct virtio *v, struct device *dev, const struct virtio_mode
 
 	bug_on(!v->queue_count || v->queue_count > VIRTIO_QUEUES_MAX ||
 	       v->config_size > VIRTIO_CONFIG_MAX);
+	bug_on(model->writable_at + model->writable_len > v->config_size);
 	if (!is_power_of_two(v->options.queue_size))
 		return err_set(err, EINVAL, "queue-size=%llu is not a power of two",
 			       (unsigned long long)v->options.queue_size);
@@ -417,6 +427,7 @@ int virtio_attach(struct virtio *v, struct device *dev, const struct virtio_mode
 	v->transport = v->options.transport == VIRTIO_MMIO ? &virtio_mmio_transport
 							   : &virtio_pci_transport;
 	v->offered |= core_features(&v->options);
+	memcpy(v->power_on, v->data.config, sizeof(v->power_on));
 	ret = virtio_queues_create(v, err);
 	return ret ? ret : v->transport->attach(v, err);
 }

@@ -119,6 +119,11 @@ static void test_config(void **state)
 	assert_int_equal(vdriver_config(&b.d, 12, 4), 0);
 	vdriver_reset(&b.d);
 	assert_int_equal(vdriver_config(&b.d, 4, 4), 0);
+	/* Of a driver too that never was ready. */
+	vdriver_set_config(&b.d, 4, 4, 78);
+	vdriver_reset(&b.d);
+	assert_int_equal(vdriver_config(&b.d, 4, 4), 0);
+	assert_int_equal(vdriver_config(&b.d, 0, 4), 256);
 	bal_fini(&b);
 }
 

@@ -645,6 +645,10 @@ static void test_durable(void **state)
 	assert_int_equal(CONFIG(&s, wce), 1);
 	vdriver_go(&s.d);
 	assert_int_equal(CONFIG(&s, wce), 1);
+	/* What one driver chose is not the next one's. */
+	vdriver_set_config(&s.d, wce, 1, 0);
+	vdriver_reset(&s.d);
+	assert_int_equal(CONFIG(&s, wce), 1);
 	setup_fini(&s);
 	setup_init(&s, *state, "cache=writethrough", flush);
 	assert_int_equal(CONFIG(&s, wce), 0);

@@ -743,6 +743,9 @@ static void test_emergency(void **state)
 	vdriver_set_config(&c->d, 8, 4, 'p');
 	later(c);
 	assert_reads(fd, "elp");
+	assert_int_equal(vdriver_config(&c->d, 8, 4), 'p');
+	vdriver_reset(&c->d);
+	assert_int_equal(vdriver_config(&c->d, 8, 4), 0);
 	close(fd);
 	con_free(c);
 }
