@@ -223,7 +223,8 @@ static void messages_go_to_the_sink(void **state)
 	uint32_t handle = 0;
 
 	assert_int_equal(msi_send(r->irqs, &msi), 0);
-	assert_memory_equal(&r->msi, &msi, sizeof(msi));
+	assert_int_equal(r->msi.address, msi.address);
+	assert_int_equal(r->msi.data, msi.data);
 	r->msi_ret = -EIO;
 	assert_int_equal(msi_send(r->irqs, &msi), -EIO);
 	assert_int_equal(msi_bind(r->irqs, 7, &msi, &handle, &r->err), -EIO);
