@@ -24,6 +24,12 @@ if(CMAKE_BUILD_TYPE STREQUAL "Debug")
   target_compile_definitions(skep_flags INTERFACE SKEP_LOCK_CHECKS)
 endif()
 
+if(SKEP_COVERAGE)
+  target_compile_definitions(skep_flags INTERFACE SKEP_COVERAGE)
+  target_compile_options(skep_flags INTERFACE --coverage -fprofile-update=atomic)
+  target_link_options(skep_flags INTERFACE --coverage)
+endif()
+
 if(SKEP_SANITIZE)
   target_compile_options(skep_flags INTERFACE
     -fsanitize=${SKEP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
