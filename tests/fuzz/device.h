@@ -41,6 +41,7 @@ struct bench {
 	struct device *subject; /* one of these */
 	unsigned int model, variant;
 	bool paused;
+	unsigned int saves;
 	bool tampered; /* it has a state that it did not come to by itself */
 	int peer;      /* the network's other end, or -1 */
 	struct irq_line in[GSI_MAX];

@@ -21,6 +21,7 @@
 #include "skep/clock.h"
 #include "skep/log.h"
 #include "skep/netport.h"
+#include "skep/state.h"
 #include "skep/worker_sim.h"
 #include "support/vdriver.h"
 
@@ -43,7 +44,7 @@ struct fixture {
 	struct vdriver d;
 	struct log log;
 	int peer;
-	uint64_t gpa[64]; /* of receive buffers, by their number */
+	uint64_t gpa[1024]; /* of receive buffers, by their number */
 	unsigned int posted;
 };
 
@@ -720,6 +721,104 @@ static void test_pause(void **state)
 	fini(&f);
 }
 
+/* More at once than a queue's share of the worker, and than the hand of a receive queue holds. */
+static void test_many_frames(void **state)
+{
+	struct fixture f;
+
+	init(&f, state, "", UINT64_MAX);
+	for (unsigned int round = 0; round < 5; round++) {
+		post(&f, 200, 200);
+		for (unsigned int i = 0; i < 200; i++)
+			inject(&f, own, 60, i);
+		vdriver_turn(&f.d);
+		for (unsigned int i = 0; i < 200; i++)
+			assert_got(&f, own, 60, i, 1);
+	}
+	for (unsigned int i = 0; i < 150; i++)
+		transmit(&f, 60, i, 0);
+	vdriver_turn(&f.d);
+	for (unsigned int i = 0; i < 150; i++)
+		assert_sent(&f, 60, i);
+	fini(&f);
+}
+
+/* What is no Ethernet frame is not shown to the guest. */
+static void test_short_frame(void **state)
+{
+	struct fixture f;
+
+	init(&f, state, "", UINT64_MAX);
+	post(&f, 2, 200);
+	inject(&f, own, 5, 1);
+	inject(&f, own, 60, 2);
+	vdriver_turn(&f.d);
+	assert_got(&f, own, 60, 2, 1);
+	assert_got_none(&f);
+	fini(&f);
+}
+
+static int load_parts(struct device *dev, uint8_t (*saved)[8192], const long *len, struct err *err)
+{
+	const struct state_table *table;
+	int ret = 0;
+	void *at;
+
+	device_lock(dev);
+	for (unsigned int n = 0; !ret && (table = device_state_part(dev, n, &at)); n++)
+		ret = state_load(table, at, saved[n], (size_t)len[n], err);
+	if (!ret)
+		ret = dev->class->family->loaded(dev, err);
+	if (!ret)
+		ret = dev->class->loaded(dev, err);
+	device_unlock(dev);
+	return ret;
+}
+
+/* Saved, reset and loaded, the card goes on with its rings and its filter. */
+static void test_saved(void **state)
+{
+	static uint8_t saved[4][8192];
+	const struct state_table *table;
+	struct device *dev;
+	struct fixture f;
+	long len[4];
+	void *at;
+
+	init(&f, state, "", UINT64_MAX);
+	dev = f.d.dev;
+	post(&f, 4, 1000);
+	assert_int_equal(rx_mode(&f, VIRTIO_NET_CTRL_RX_PROMISC, 0), VIRTIO_NET_OK);
+	device_pause(dev);
+	for (unsigned int n = 0; (table = device_state_part(dev, n, &at)); n++) {
+		len[n] = state_save(table, at, saved[n], sizeof(saved[n]));
+		assert_true(len[n] > 0);
+	}
+	device_reset(dev);
+	assert_int_equal(load_parts(dev, saved, len, &f.m.rig.err), 0);
+	device_resume(dev);
+	inject(&f, other, 60, 1);
+	inject(&f, own, 60, 2);
+	vdriver_turn(&f.d);
+	assert_got(&f, own, 60, 2, 1);
+	assert_got_none(&f);
+	/* A pair of queues less than one is a state of no card. */
+	device_pause(dev);
+	table = device_state_part(dev, 0, &at);
+	for (uint64_t seed = 1; len[0] && seed < 1000; seed++) {
+		state_load(table, at, saved[0], (size_t)len[0], &f.m.rig.err);
+		state_mutate(table, at, seed);
+		device_lock(dev);
+		if (dev->class->loaded(dev, &f.m.rig.err))
+			len[0] = 0;
+		device_unlock(dev);
+	}
+	assert_int_equal(len[0], 0);
+	assert_non_null(strstr(f.m.rig.err.text, "queues"));
+	device_reset(dev);
+	fini(&f);
+}
+
 /* 5.1.4.2: the link goes down, the driver hears of it, and nothing else happens. */
 static void test_link(void **state)
 {
@@ -805,6 +904,9 @@ int main(void)
 		VDRIVER_TESTS(test_address),
 		VDRIVER_TESTS(test_reset),
 		VDRIVER_TESTS(test_pause),
+		VDRIVER_TESTS(test_many_frames),
+		VDRIVER_TESTS(test_short_frame),
+		VDRIVER_TESTS(test_saved),
 		VDRIVER_TESTS(test_link),
 		VDRIVER_TESTS(test_pairs),
 	};
