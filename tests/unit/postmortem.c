@@ -529,7 +529,7 @@ static void anything(void **state)
 {
 	struct rig *r = *state;
 	const struct view v = {.mem = r->mem, .cpu = &r->cpu};
-	uint64_t *page = malloc(MIB(4));
+	uint64_t *page = calloc(1, MIB(4));
 	FILE *to = fopen("/dev/null", "we");
 	struct walk_run runs[64];
 	unsigned int seed = 1;
