@@ -57,7 +57,10 @@ static bool point(const char *call, uintptr_t from, unsigned long what, unsigned
 	n = atomic_fetch_add(&book->count, 1) + 1;
 	if (n <= FAILING_SITES_MAX)
 		book->points[n - 1] = p;
-	if (!nth || n < nth || (n > nth && !lasts))
+	if (!nth || n < nth)
+		return false;
+	/* Nothing has to be waited for again for ever. */
+	if (n > nth && (!lasts || (mode == FAILING_ERROR && can & 1U << FAILING_EINTR)))
 		return false;
 	if (!atomic_fetch_add(&book->fired, 1))
 		book->failed = p;
