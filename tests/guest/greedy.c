@@ -4,6 +4,8 @@
  * queue of each virtio device full, in four ways, breaks a ring over and over, and provokes all
  * that is logged. Then it says "full" and spins, and bounds.sh looks at what has become of skep.
  *
+ * With reset=1 it only fills the queues, and resets the machine at once.
+ *
  * Virtio devices are those by MMIO, from DEVICES on until one does not answer.
  */
 #include <linux/virtio_config.h>
@@ -253,6 +255,10 @@ int guest_main(void)
 	unsigned int devices;
 
 	pic_mask();
+	if (boot_number("reset", 0)) {
+		each_device(start, (enum way)(rdtsc() % NONSENSE), 64);
+		out8(0xcf9, 6);
+	}
 	touch_ports();
 	touch_pci();
 	touch_memory();
