@@ -351,6 +351,20 @@ static bool socket_alive(const struct sockaddr_un *addr)
 	return alive;
 }
 
+/* The rings of a process that was killed give its files back a moment later. */
+static bool socket_stays_alive(const struct sockaddr_un *addr)
+{
+	const int tries = 6, pause_ms = 100;
+
+	for (int i = 0; i < tries; i++) {
+		if (i)
+			poll(NULL, 0, pause_ms);
+		if (!socket_alive(addr))
+			return false;
+	}
+	return true;
+}
+
 static int bind_socket(struct chan *c, const struct sockaddr_un *addr, struct err *err)
 {
 	const struct sockaddr *sa = (const struct sockaddr *)addr;
@@ -363,7 +377,7 @@ static int bind_socket(struct chan *c, const struct sockaddr_un *addr, struct er
 	if (!lstat(addr->sun_path, &st) && !S_ISSOCK(st.st_mode))
 		return err_set(err, EEXIST, "%s is there already and is not a socket",
 			       addr->sun_path);
-	if (socket_alive(addr))
+	if (socket_stays_alive(addr))
 		return err_set(err, EADDRINUSE,
 			       "somebody listens on the socket %s already; choose another path",
 			       addr->sun_path);

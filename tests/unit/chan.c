@@ -821,6 +821,31 @@ static void a_client_that_leaves_output_behind(void **state)
 	fixture_free(f);
 }
 
+static void *close_soon(void *arg)
+{
+	usleep(50000);
+	close(*(int *)arg);
+	return NULL;
+}
+
+/* What a process that was killed had in a ring lives a moment longer than it. */
+static void a_socket_that_goes(void **state)
+{
+	struct fixture *f = fixture_new(false, 0);
+	struct sockaddr_un addr = address(in_dir("", "s"));
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(pthread_create(&thread, NULL, close_soon, &fd), 0);
+	fixture_open(f, in_dir("unix:", "s"));
+	pthread_join(thread, NULL);
+	fixture_close(f);
+	fixture_free(f);
+}
+
 static void socket_files(void **state)
 {
 	struct fixture *f = fixture_new(false, 0), *g = fixture_new(false, 0);
@@ -914,6 +939,7 @@ int main(void)
 		cmocka_unit_test(a_full_queue_and_nobody_connected),
 		cmocka_unit_test(a_client_that_leaves_output_behind),
 		cmocka_unit_test(socket_files),
+		cmocka_unit_test(a_socket_that_goes),
 		cmocka_unit_test(a_socket_on_the_hosts_worker),
 	};
 
