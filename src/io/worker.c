@@ -111,6 +111,7 @@ int worker_create(struct worker **w, const char *name, struct err *err)
 	if ((*w)->reason)
 		return 0;
 	worker_destroy(*w);
+	*w = NULL;
 	return err_sys(err, ENOMEM, "worker %s", name);
 }
 

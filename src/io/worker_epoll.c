@@ -26,6 +26,9 @@
 #include "skep/err.h"
 #include "worker_engine.h"
 
+/* How often a file is looked at that cannot be watched. */
+#define LOOK (10 * NS_PER_MS)
+
 #define HELPERS 4
 #define EVENTS  32
 
@@ -73,6 +76,7 @@ struct poller {
 	atomic_bool woken;   /* @event was written since it was last read */
 	unsigned int helped; /* helpers that are not free */
 	bool blocks;         /* there is a file that would block: helpers are wanted */
+	bool unwatched; /* the kernel watches no more files for this user: some are looked at */
 	unsigned int helpers_started;
 	struct helper helpers[HELPERS];
 	uint8_t kinds[WORKER_FILES_MAX];
@@ -115,9 +119,14 @@ static void *help(void *arg)
 	}
 }
 
-/* Before anything is under way that would need them. */
+/*
+ * Before anything is under way that would need them. Those that are missing are not made later: in
+ * a sandbox that would be the end.
+ */
 static int start_helpers(struct poller *p)
 {
+	if (p->helpers_started)
+		return 0;
 	while (p->helpers_started < HELPERS) {
 		struct helper *h = &p->helpers[p->helpers_started];
 		int rc;
@@ -209,8 +218,10 @@ static void await(struct poller *p, struct io *io)
 	if (!epoll_ctl(p->epoll, EPOLL_CTL_MOD, fd, &e))
 		return;
 	/* One that is unknown is new; one that cannot be watched, a helper waits for. */
-	if (errno != ENOENT || epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &e))
-		io->mark = MARK_SLOW;
+	if (errno == ENOENT && !epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &e))
+		return;
+	io->mark = errno == EPERM ? MARK_SLOW : MARK_TRY;
+	p->unwatched = p->unwatched || io->mark == MARK_TRY;
 }
 
 /* Operations on @fd may get on. */
@@ -363,7 +374,10 @@ static void epoll_turn(struct worker *w, uint64_t deadline)
 	struct poller *p = poller_of(w);
 
 	take_results(p);
+	p->unwatched = false;
 	try_queue(p);
+	if (p->unwatched)
+		deadline = MIN(deadline, clock_now() + LOOK);
 	wait(p, w->ready.first ? 0 : deadline);
 	take_results(p);
 }

@@ -8,6 +8,7 @@
  *	--lasting                 and of all behind it
  *	--no-rings                the host has no io_uring
  *	--sites K                 of the points of one place in skep, the first K only
+ *	--call NAME               only calls of this name
  *	--only N                  point N alone, with all that skep said
  *	--share I/N               the points that leave I when divided by N, for runs side by side
  *	--status S                how skep ends when nothing fails (0)
@@ -72,7 +73,7 @@ struct sweep {
 	bool lasting;
 	unsigned int sites, only, share, shares;
 	int status;
-	const char *says;
+	const char *says, *call;
 	bool allowed[256];
 	const char *fresh[8];
 	unsigned int fresh_count;
@@ -271,7 +272,8 @@ static unsigned int *choose(const struct sweep *s)
 	if (!chosen)
 		die("no memory");
 	for (unsigned int i = 1; i <= count; i++)
-		if (i % s->shares == s->share && (!s->sites || earlier(s->book, i) < s->sites))
+		if (i % s->shares == s->share && (!s->sites || earlier(s->book, i) < s->sites) &&
+		    (!s->call || !strcmp(s->call, s->book->points[i - 1].call)))
 			chosen[n++] = i;
 	return chosen;
 }
@@ -316,6 +318,8 @@ static void option(struct sweep *s, const char *name, const char *value)
 			die("--share I/N");
 	} else if (!strcmp(name, "--status")) {
 		s->status = (int)number(value);
+	} else if (!strcmp(name, "--call")) {
+		s->call = value;
 	} else if (!strcmp(name, "--says")) {
 		s->says = value;
 	} else if (!strcmp(name, "--or")) {
