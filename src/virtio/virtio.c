@@ -497,8 +497,11 @@ static int family_loaded(struct device *dev, struct err *err)
 		v->features = d->driver_features;
 	if (d->status & VIRTIO_CONFIG_S_DRIVER_OK)
 		start_model(v);
+	/* Of a PCI function the line is part of what is loaded. */
+	if (v->transport->loaded)
+		return v->transport->loaded(v, err);
 	update_line(v);
-	return v->transport->loaded ? v->transport->loaded(v, err) : 0;
+	return 0;
 }
 
 static void family_describe(const struct device *dev, struct aml *aml)

@@ -1200,10 +1200,10 @@ static void test_quiesce(void **state)
 	}
 }
 
-/* Another device goes on where the first stood still. */
+/* Another device goes on where the first stood still, with an interrupt that was not looked at. */
 static void test_save_and_load(void **state)
 {
-	static uint8_t saved[2][65536];
+	static uint8_t saved[2][65536], again[65536];
 	long len[2] = {0};
 	const struct state_table *table;
 	struct device *first;
@@ -1214,6 +1214,9 @@ static void test_save_and_load(void **state)
 	vdriver_start(&b.d, UINT64_MAX);
 	for (unsigned int i = 0; i < 300; i++)
 		check_echo(&b.d, 0);
+	device_lock(b.d.dev);
+	virtio_config_changed(vdriver_virtio(&b.d));
+	device_unlock(b.d.dev);
 	virtio_quiesce(vdriver_virtio(&b.d));
 	for (unsigned int n = 0; (table = device_state_part(b.d.dev, n, &at)); n++) {
 		len[n] = state_save(table, at, saved[n], sizeof(saved[n]));
@@ -1226,6 +1229,10 @@ static void test_save_and_load(void **state)
 	for (unsigned int n = 0; (table = device_state_part(b.d.dev, n, &at)); n++)
 		assert_int_equal(state_load(table, at, saved[n], (size_t)len[n], &b.m.rig.err), 0);
 	assert_int_equal(virtio_family.loaded(b.d.dev, &b.m.rig.err), 0);
+	for (unsigned int n = 0; (table = device_state_part(b.d.dev, n, &at)); n++) {
+		assert_int_equal(state_save(table, at, again, sizeof(again)), len[n]);
+		assert_memory_equal(again, saved[n], (size_t)len[n]);
+	}
 	virtio_resume(vdriver_virtio(&b.d));
 	for (unsigned int i = 0; i < 300; i++)
 		check_echo(&b.d, 0);
