@@ -24,7 +24,7 @@
 #define PARTS_MOST  4
 #define NET_STATUS  6 /* in virtio_net's configuration: 5.1.4 */
 
-enum { VARIANT_MMIO = 16, VARIANT_CHIPS = 32, VARIANT_WITH = 64 };
+enum { VARIANT_MMIO = 16, VARIANT_CHIPS = 32, VARIANT_SPINS = 64 };
 
 /* What a model is told; "@" and a letter are something of the host's. */
 static const struct {
@@ -35,14 +35,14 @@ static const struct {
 	{"debug_exit", {"", "compat=qemu", "", ""}},
 	{"i8042", {"", "type=ab\\n", "", ""}},
 	{"ide",
-	 {"path=@a", "path=@a path1=@b", "path=@a ro=on serial=x", "path=@a overlay=temporary"}},
+	 {"path=@a", "path=@a path1=@b", "path=@a serial=x iops=10", "path=@a overlay=temporary"}},
 	{"ioapic", {"", "version=0x11", "", ""}},
 	{"rtc146818", {"base=2024-02-28T23:59:54", "base=1999-12-31T23:59:58", "", ""}},
 	{"uart8250", {"", "line=com2", "", ""}},
 	{"virtio_balloon", {"", "size=128K stats=1", "reporting=off", "deflate-on-oom=off"}},
 	{"virtio_blk",
 	 {"path=@a", "path=@a ro=on serial=x queues=2", "path=@a overlay=temporary",
-	  "path=@a cache=writethrough iops=1000 block-size=4096"}},
+	  "path=@a cache=writethrough iops=10 block-size=4096"}},
 	{"virtio_console",
 	 {"", "port1=a:none port3=b:none", "port1=a:file:/dev/null", "backend=file:/dev/null"}},
 	{"virtio_net",
@@ -205,6 +205,7 @@ static void bench_make(struct bench *b, unsigned int model, unsigned int variant
 	b->model = model;
 	b->variant = variant;
 	rig_init(r, 0);
+	worker_sim_may_spin(r->machine.control, variant & VARIANT_SPINS);
 	bench_pass_time(b, time);
 	if (wants_bridge(class, variant))
 		add(b, "pci_host");

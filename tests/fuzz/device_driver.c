@@ -24,6 +24,9 @@ enum { START_PACKED = 1, START_EVENTS = 2, START_INDIRECT = 4, START_ORDER = 8, 
 enum { CHAIN_INDIRECT = 8, CHAIN_SILENT = 16, CHAIN_HIDDEN = 32 };
 enum { BUFFER_WRITE = 16, BUFFER_FAR = 32, BUFFER_DATA = 64 };
 
+/* A queue that is not kicked, but reset (2.6.1). */
+#define KICK_RESETS 128U
+
 /* Whether the registers are where they can be reached. */
 static bool find(struct bench *b)
 {
@@ -122,6 +125,11 @@ void driver_kick(struct bench *b, unsigned int queue)
 
 	if (!find(b))
 		return;
+	if (queue & KICK_RESETS) {
+		vdriver_set(&b->driver, VREG_QUEUE_SELECT, queue & ~KICK_RESETS);
+		vdriver_set(&b->driver, VREG_QUEUE_RESET, 1);
+		return;
+	}
 	if (b->driver.way.mmio)
 		bus_write(bus, b->driver.registers + VIRTIO_MMIO_QUEUE_NOTIFY, 4, queue);
 	else

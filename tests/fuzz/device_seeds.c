@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Inputs to begin with: what firmware and Linux did with each chip (tests/golden/traces, whose
- * format record.py there explains), and for virtio devices each way of setting them up, with chains
- * for each queue that begin like requests.
+ * format record.py there explains), for virtio devices each way of setting them up, with chains for
+ * each queue that begin like requests, and for the IDE disk its commands.
  */
 #include <dirent.h>
 #include <inttypes.h>
@@ -168,8 +168,8 @@ static bool convert(const char *traces, const char *name, const char *to)
 	return good;
 }
 
-/* A header of 16 bytes whose first word is @type, @room bytes to fill, a byte for the status. */
-static void put_request(struct seed *s, unsigned int queue, unsigned int type, unsigned int room)
+/* A header of 16 bytes whose first word is @type, data as a disk has it, a byte for the status. */
+static void put_request(struct seed *s, unsigned int queue, unsigned int type)
 {
 	put_op(s, OP_CHAIN);
 	put(s, queue, 1);
@@ -178,7 +178,14 @@ static void put_request(struct seed *s, unsigned int queue, unsigned int type, u
 	put(s, 16, 1);
 	put(s, type, 8);
 	put(s, 1, 8);
-	put(s, room, 1);
+	if (type < 11) {
+		put(s, type & 1 ? 9 : 16 | 9, 1);
+	} else {
+		put(s, 64 | 6, 1);
+		put(s, 16, 1);
+		put(s, 1, 8);
+		put(s, 1, 8);
+	}
 	put(s, 16 | 1, 1);
 }
 
@@ -194,7 +201,7 @@ static bool make_virtio(unsigned int model, unsigned int variant, unsigned int h
 	put(&s, 0, 4);
 	for (unsigned int q = 0; q < MIN(s.b.virtio->queue_count, 6U); q++)
 		for (unsigned int type = 0; type < 14; type++)
-			put_request(&s, q, type, type & 1 ? 64 | 9 : 16 | 9);
+			put_request(&s, q, type);
 	put_op(&s, OP_FRAME);
 	put(&s, 64, 2);
 	put(&s, 0x0202, 2);
@@ -225,10 +232,55 @@ static bool make_all_virtio(const char *to)
 	return good;
 }
 
+/* A command of ATA with its registers, and a block of data in or out. */
+static void put_command(struct seed *s, unsigned int command, bool out)
+{
+	static const uint8_t registers[] = {0, 0, 1, 1, 0, 0, 0xe0};
+
+	for (unsigned int i = 2; i < ARRAY_SIZE(registers); i++)
+		put_access(s, true, 0x1f0 + i, 1, registers[i]);
+	put_access(s, true, 0x1f7, 1, command);
+	put_op(s, OP_TURN);
+	put(s, 50, 1);
+	put_access(s, false, 0x1f7, 1, 0);
+	for (unsigned int i = 0; i < 256; i += 31) {
+		put_op(s, OP_STRING);
+		put(s, MIN(31U, 256 - i) << 3 | (out ? 4 : 0) | 1, 1);
+		put(s, 0, 3); /* the first window is 1f0h */
+		for (unsigned int n = 0; out && n < 16; n++)
+			put(s, n, 1);
+	}
+	put_op(s, OP_TURN);
+	put(s, 50, 1);
+}
+
+static bool make_ide(const char *to)
+{
+	static const struct {
+		uint8_t command;
+		bool out;
+	} commands[] = {{0xec, false}, {0x20, false}, {0x30, true},  {0xc6, false}, {0xc4, false},
+			{0xc5, true},  {0x24, false}, {0x34, true},  {0xe7, false}, {0x40, false},
+			{0x91, false}, {0x90, false}, {0x70, false}, {0xe5, false}};
+	static struct seed s;
+	bool good = true;
+	char name[16];
+
+	for (unsigned int variant = 0; variant < 4; variant++) {
+		begin(&s, model_number("ide"), variant);
+		for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+			put_command(&s, commands[i].command, commands[i].out);
+		snprintf(name, sizeof(name), "ide-%u", variant);
+		good = write_seed(&s, to, name) && good;
+		bench_fini(&s.b);
+	}
+	return good;
+}
+
 int seeds_write(const char *traces, const char *to)
 {
 	DIR *dir = opendir(traces);
-	bool good = dir && make_all_virtio(to);
+	bool good = dir && make_all_virtio(to) && make_ide(to);
 	struct dirent *e;
 
 	while (good && (e = readdir(dir)))
