@@ -55,14 +55,15 @@ tap_says 'two devices: both are there' '^virtio_rng.0 virtio_rng.1' console
 # --- The machine is reset while its devices are at work. ---
 
 # It ends when it was in user space three times, however long that takes on this machine.
-"$SKEP" run --kernel "$KERNEL" --initrd "$INITRD" --initrd "$MODULES" --memory 256M --timeout 150 \
+"$SKEP" run --kernel "$KERNEL" --initrd "$INITRD" --initrd "$MODULES" --memory 256M --timeout 600 \
 	-o cpus.hide=kvm-pv-eoi \
 	--result result.json --device virtio_rng --device virtio_rng,transport=mmio --append "quiet \
 	console=ttyS0 RUN=\"sh /modules/load; $DRIVER; cat /dev/hwrng >/dev/null & sleep 1; reboot -f\"" \
 	</dev/null >console 2>messages &
 pid=$!
-for _ in $(seq 140); do
+for _ in $(seq 590); do
 	[ "$(grep -c '^user space' console)" -lt 3 ] || break
+	kill -0 "$pid" 2>/dev/null || break
 	sleep 1
 done
 kill -TERM "$pid" 2>/dev/null
