@@ -38,7 +38,13 @@ void worker_sim_advance(struct worker *w, uint64_t ns);
 /* About one in @one_in operations (not timeouts) fails with -@errnum, undone, even if it would have
  * waited; 1 fails all, 0 stops it. Decided when the operation is first looked at. */
 void worker_sim_fail(struct worker *w, unsigned int one_in, int errnum);
-/* About one in @one_in transfers of more than a byte is cut short; 0 stops it. */
+/* The same of one operation alone: the @nth that is looked at from now on. Those on eventfds, which
+ * the host carries out at once, have no way to fail and do not count. */
+void worker_sim_fail_nth(struct worker *w, unsigned int nth, int errnum);
+/* Whether it has come. */
+bool worker_sim_nth_failed(const struct worker *w);
+/* About one in @one_in transfers of more than a byte is cut short, but none of eventfds; 0 stops
+ * it. */
 void worker_sim_shorten(struct worker *w, unsigned int one_in);
 
 /* Whether worker_may_spin(); not at first. What spins ends by the host's time. */

@@ -6,7 +6,9 @@
  * known by -EAGAIN and stays queued. Runs on whichever one thread the test uses.
  */
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "skep/bits.h"
@@ -30,6 +32,8 @@ struct sim {
 	bool ordered;
 	unsigned int fail_one_in;
 	int fail_errnum;
+	unsigned int fail_nth; /* counts down; 0: it has failed */
+	bool nth;              /* which is what was asked for */
 	unsigned int shorten_one_in;
 };
 
@@ -53,11 +57,24 @@ static bool draw_one_in(struct sim *s, unsigned int n)
 	return n && draw(s, n) == 0;
 }
 
+/* The host does all that they are asked for, or has it wait. */
+static bool is_eventfd(int fd)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && fs.f_type == ANON_INODE_FS_MAGIC;
+}
+
+static bool is_nth(struct sim *s, const struct io *io)
+{
+	return s->fail_nth && !is_eventfd(s->worker.files[io->slot]) && !--s->fail_nth;
+}
+
 static bool fails(struct sim *s, struct io *io)
 {
 	if (!io->mark) {
 		io->mark = FATE_DRAWN;
-		if (draw_one_in(s, s->fail_one_in))
+		if (s->nth ? is_nth(s, io) : draw_one_in(s, s->fail_one_in))
 			io->mark |= FATE_FAIL;
 	}
 	return io->mark & FATE_FAIL;
@@ -94,12 +111,9 @@ static int carry_out(struct sim *s, const struct io *io, int fd)
 	struct iovec iov[IOV_TRIED];
 	struct io shortened = *io;
 
-	if (io->op == IO_OP_READ || io->op == IO_OP_READV)
-		shortened.op = IO_OP_READV;
-	else if (io->op == IO_OP_WRITE || io->op == IO_OP_WRITEV)
-		shortened.op = IO_OP_WRITEV;
-	else
+	if (io->op > IO_OP_WRITEV || (s->shorten_one_in && is_eventfd(fd)))
 		return worker_perform_nonblocking(io, fd);
+	shortened.op = io->op == IO_OP_READ || io->op == IO_OP_READV ? IO_OP_READV : IO_OP_WRITEV;
 	shortened.buf = iov;
 	shortened.len = prepare(s, io, iov);
 	return worker_perform_nonblocking(&shortened, fd);
@@ -243,6 +257,21 @@ void worker_sim_fail(struct worker *w, unsigned int one_in, int errnum)
 {
 	sim_of(w)->fail_one_in = one_in;
 	sim_of(w)->fail_errnum = errnum;
+	sim_of(w)->nth = false;
+}
+
+void worker_sim_fail_nth(struct worker *w, unsigned int nth, int errnum)
+{
+	sim_of(w)->fail_nth = nth;
+	sim_of(w)->fail_errnum = errnum;
+	sim_of(w)->nth = true;
+}
+
+bool worker_sim_nth_failed(const struct worker *w)
+{
+	const struct sim *s = (const struct sim *)w;
+
+	return s->nth && !s->fail_nth;
 }
 
 void worker_sim_shorten(struct worker *w, unsigned int one_in)
