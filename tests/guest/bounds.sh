@@ -1,8 +1,7 @@
 #!/bin/sh
 #
 # bounds.sh SKEP IMAGES : a guest that takes what it can get (greedy.c) gets its memory and 16 MiB at
-# most, by what /proc says of the running skep, no descriptor more than the machine began with, and a
-# log of 1 MiB at most.
+# most, by what /proc says of the running skep, 300 descriptors at most, and a log of 1 MiB at most.
 #
 # Exit status: 0 passed, 1 failed, 77 this host cannot run guests.
 

@@ -183,7 +183,7 @@ static void set_fini(struct set *s)
 static void add(struct set *s, const struct chain *c)
 {
 	struct vring_driver *ring = vdriver_ring(&s->d, c->queue);
-	struct vring_buf bufs[BUFS_MAX];
+	struct vring_buf bufs[BUFS_MAX] = {0};
 
 	for (unsigned int i = 0; i < c->out + c->in; i++)
 		bufs[i] = (struct vring_buf){vring_alloc(ring, c->len[i]), c->len[i]};
