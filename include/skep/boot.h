@@ -41,6 +41,8 @@ int boot_open_memory(struct boot_image **img, const char *role, const char *name
 void boot_close(struct boot_image *img);
 
 uint64_t boot_image_size(const struct boot_image *img);
+/* Whether it is a Linux kernel as distributions have them. */
+bool boot_image_is_bzimage(const struct boot_image *img);
 /* The file, which stays the image's; -1 for an image in memory. */
 int boot_image_fd(const struct boot_image *img);
 

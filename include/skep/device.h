@@ -75,6 +75,7 @@ struct machine {
 	struct screen *screen;     /* NULL: there is none */
 	struct keyboard *keyboard; /* the same */
 	struct trace *trace;       /* NULL: nothing is recorded */
+	bool linux_guest;          /* its drivers know what specifications allow and few do */
 
 	/*
 	 * Ends the machine: the first call wins, later ones are ignored. Any thread, any lock up

@@ -37,6 +37,8 @@ struct virtio_queue;
 struct virtio_transport;
 
 #define VIRTIO_QUEUES_MAX 65
+/* Ways to notify a queue that one transport may have. */
+#define VIRTIO_BELLS 2
 #define VIRTIO_CONFIG_MAX 96
 
 /* Feature bits of section 6 that are not a device's own. */
@@ -94,9 +96,13 @@ struct virtio_model {
 
 enum virtio_transport_kind { VIRTIO_PCI, VIRTIO_MMIO };
 
+/* Where a driver on PCI finds the doorbell first. */
+enum virtio_doorbell { VIRTIO_DOORBELL_AUTO, VIRTIO_DOORBELL_MEMORY, VIRTIO_DOORBELL_PORTS };
+
 struct virtio_options {
 	unsigned int transport; /* enum virtio_transport_kind */
 	const char *addr;       /* PCI slot */
+	unsigned int doorbell;  /* enum virtio_doorbell */
 	uint64_t queue_size;
 	bool packed;   /* offer the packed ring */
 	bool in_order; /* offer in-order completion */
@@ -134,9 +140,11 @@ struct virtio_queue {
 
 	/* Private. With the device's lock: */
 	bool started;
-	bool rings; /* @bell is on its bus */
-	struct bus_doorbell bell;
-	int kick_fd; /* the doorbell */
+	struct virtio_bell {
+		struct bus *bus; /* that it is on; NULL: none */
+		struct bus_doorbell bell;
+	} bells[VIRTIO_BELLS];
+	int kick_fd; /* they all ring this */
 
 	/* On the worker: */
 	bool running;
@@ -192,6 +200,8 @@ struct virtio {
 		unsigned int window; /* offset of the capability for configuration access */
 		bool mapped;
 		uint64_t at; /* where the registers are */
+		bool ports_mapped;
+		uint64_t ports; /* where the doorbell of all queues is */
 	} at_pci;
 	struct virtio_mmio {
 		bool mapped;

@@ -142,6 +142,16 @@ bool bzimage_magic(const uint8_t *head, size_t len)
 	return len >= FIELD(version) + 2 && load_le32(head + FIELD(header)) == HEADER_MAGIC;
 }
 
+bool boot_image_is_bzimage(const struct boot_image *img)
+{
+	uint8_t head[FIELD(version) + 2];
+	struct err ignored;
+
+	return boot_image_size(img) >= sizeof(head) &&
+	       !image_read(img, 0, head, sizeof(head), &ignored) &&
+	       bzimage_magic(head, sizeof(head));
+}
+
 static int check_head(const struct boot_image *img, const uint8_t *head, size_t len,
 		      struct err *err)
 {

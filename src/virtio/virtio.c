@@ -34,6 +34,14 @@ static const struct option virtio_options[] = {
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct virtio_options, addr),
 	 .help = "PCI slot, in hexadecimal: SLOT or SLOT.FUNCTION (default: the next free one)"},
+	{.name = "doorbell",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct virtio_options, doorbell),
+	 .choices = "auto|memory|ports",
+	 .fallback = "auto",
+	 .help = "how a driver on PCI notifies it; auto: by a port, which costs less, if the "
+		 "kernel is "
+		 "Linux, and by memory for drivers that may know nothing else"},
 	{.name = "queue-size",
 	 .type = OPTION_UINT,
 	 .offset = offsetof(struct virtio_options, queue_size),

@@ -150,6 +150,10 @@ void virtio_explain(const struct access *a, struct explain_memory *m, struct exp
 	case VIRTIO_REGION_PCI:
 		explain_pci(a, e);
 		break;
+	case VIRTIO_REGION_PORTS:
+		explain_reg(e, "notify");
+		explain_add(e, "queue %u", (unsigned int)(a->value & UINT16_MAX));
+		break;
 	default:
 		explain_mmio(a, e);
 		break;

@@ -168,15 +168,18 @@ static const struct bus_ops mmio_ops = {
 	.max_size = 4,
 };
 
-static bool mmio_doorbell(const struct virtio *v, unsigned int index, struct bus_doorbell *bell)
+static struct bus *mmio_doorbell(const struct virtio *v, unsigned int index, unsigned int which,
+				 struct bus_doorbell *bell)
 {
+	if (which || !v->at_mmio.mapped)
+		return NULL;
 	*bell = (struct bus_doorbell){
 		.at = v->at_mmio.at + VIRTIO_MMIO_QUEUE_NOTIFY,
 		.size = 4,
 		.match = true,
 		.value = index,
 	};
-	return v->at_mmio.mapped;
+	return v->dev->machine->mmio;
 }
 
 static void mmio_set_line(struct virtio *v, bool level)

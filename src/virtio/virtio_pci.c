@@ -4,6 +4,11 @@
  * of the four structures, MSI-X in a BAR of its own, and the capability by which the structures are
  * reached through configuration space (4.1.4.9).
  *
+ * Where the option says so there is a port as well, the doorbell of all queues, in front of that in
+ * memory: a driver takes the first that it supports (4.1.4). To find out what a write to memory
+ * was, KVM reads the guest's instruction, unless the processor is Intel's; of a port it need not.
+ * But few drivers other than Linux's look whether a BAR is one of ports.
+ *
  * Of the common configuration a write has effect if it is one of a field as a whole, or of one half
  * of a 64-bit field; reads may be of any size (4.1.3.1). A reset, of the device or of a queue, is
  * over when the write that asks for it returns, so status and queue_reset read as 0 at once
@@ -25,6 +30,7 @@
 #define PCI_CAP_VENDOR    0x09
 
 #define BAR_REGISTERS 0
+#define BAR_NOTIFY    2
 #define BAR_MSIX      4
 
 #define PAGE_LEN     VIRTIO_PCI_PAGE
@@ -34,6 +40,7 @@
 #define PAGE_NOTIFY  0x3000U
 #define REGISTERS    0x4000U
 #define NOTIFY_EVERY VIRTIO_PCI_NOTIFY_EVERY /* notify_off_multiplier: each queue has its own */
+#define PORTS        4U                      /* of BAR_NOTIFY, where the multiplier is 0 */
 
 /* Section 4.1.4.3; <linux/virtio_pci.h> has no struct of all of it. */
 struct common {
@@ -253,65 +260,115 @@ static const struct bus_ops registers_ops = {
 	.region = VIRTIO_REGION_PCI,
 };
 
+static bool has_ports(const struct virtio *v)
+{
+	return v->options.doorbell == VIRTIO_DOORBELL_AUTO
+		       ? v->dev->machine->linux_guest
+		       : v->options.doorbell == VIRTIO_DOORBELL_PORTS;
+}
+
+/* What is written is the queue (4.1.5.2). */
+static uint64_t ports_read(struct device *dev, uint64_t offset, unsigned int size)
+{
+	(void)dev;
+	(void)offset;
+	(void)size;
+	return 0;
+}
+
+static void ports_write(struct device *dev, uint64_t offset, unsigned int size, uint64_t value)
+{
+	if (!offset && size >= 2)
+		virtio_queue_rung(virtio_of(dev), (uint16_t)value);
+}
+
+static const struct bus_ops ports_ops = {
+	.read = ports_read,
+	.write = ports_write,
+	.max_size = 4,
+	.region = VIRTIO_REGION_PORTS,
+};
+
 static void bar_moved(struct pci_function *f, unsigned int bar, bool mapped, uint64_t at)
 {
 	struct virtio *v = virtio_of_function(f);
 
-	if (bar != BAR_REGISTERS)
-		return;
-	v->at_pci.mapped = mapped;
-	v->at_pci.at = at;
-	virtio_queues_bells(v, mapped);
+	if (bar == BAR_REGISTERS) {
+		v->at_pci.mapped = mapped;
+		v->at_pci.at = at;
+	} else if (bar == BAR_NOTIFY) {
+		v->at_pci.ports_mapped = mapped;
+		v->at_pci.ports = at;
+	}
+	virtio_queues_bells(v);
 }
 
-static bool pci_doorbell(const struct virtio *v, unsigned int index, struct bus_doorbell *bell)
+static struct bus *pci_doorbell(const struct virtio *v, unsigned int index, unsigned int which,
+				struct bus_doorbell *bell)
 {
+	const struct virtio_pci *p = &v->at_pci;
+
+	if (which) {
+		*bell = (struct bus_doorbell){
+			.at = p->ports,
+			.size = 2,
+			.match = true,
+			.value = index,
+		};
+		return p->ports_mapped ? v->dev->machine->ports : NULL;
+	}
 	*bell = (struct bus_doorbell){
-		.at = v->at_pci.at + PAGE_NOTIFY + (uint64_t)index * NOTIFY_EVERY,
+		.at = p->at + PAGE_NOTIFY + (uint64_t)index * NOTIFY_EVERY,
 	};
-	return v->at_pci.mapped;
+	return p->mapped ? v->dev->machine->mmio : NULL;
 }
 
 /*
  * Access through configuration space (4.1.4.9): the driver fills in bar, offset and length of the
  * capability, and each access of its data is one of the BAR.
  */
-static bool window(const struct virtio *v, unsigned int at, uint64_t *offset, unsigned int *size)
+static const struct bus_ops *window(const struct virtio *v, unsigned int at, uint64_t *offset,
+				    unsigned int *size)
 {
 	const struct capability *cap = (const void *)(v->pci.data.config + v->at_pci.window);
 	uint64_t end = (uint64_t)load_le32(&cap->offset) + load_le32(&cap->length);
 
 	*offset = load_le32(&cap->offset);
 	*size = load_le32(&cap->length);
-	return at == v->at_pci.window + offsetof(struct capability, more) &&
-	       cap->bar == BAR_REGISTERS && (*size == 1 || *size == 2 || *size == 4) &&
-	       *offset % *size == 0 && end <= REGISTERS;
+	if (at != v->at_pci.window + offsetof(struct capability, more) ||
+	    (*size != 1 && *size != 2 && *size != 4) || *offset % *size)
+		return NULL;
+	if (cap->bar == BAR_REGISTERS && end <= REGISTERS)
+		return &registers_ops;
+	return cap->bar == BAR_NOTIFY && has_ports(v) && end <= PORTS ? &ports_ops : NULL;
 }
 
 static bool window_read(struct pci_function *f, unsigned int at, unsigned int size, uint32_t *value)
 {
 	struct virtio *v = virtio_of_function(f);
+	const struct bus_ops *ops;
 	unsigned int len;
 	uint64_t offset;
 
 	(void)size;
-	if (!window(v, at, &offset, &len))
-		return false;
-	*value = (uint32_t)registers_read(v->dev, offset, len);
-	return true;
+	ops = window(v, at, &offset, &len);
+	if (ops)
+		*value = (uint32_t)ops->read(v->dev, offset, len);
+	return ops;
 }
 
 static bool window_write(struct pci_function *f, unsigned int at, unsigned int size, uint32_t value)
 {
 	struct virtio *v = virtio_of_function(f);
+	const struct bus_ops *ops;
 	unsigned int len;
 	uint64_t offset;
 
 	(void)size;
-	if (!window(v, at, &offset, &len))
-		return false;
-	registers_write(v->dev, offset, len, value & (uint32_t)ones(len));
-	return true;
+	ops = window(v, at, &offset, &len);
+	if (ops)
+		ops->write(v->dev, offset, len, value & (uint32_t)ones(len));
+	return ops;
 }
 
 /* Interrupts */
@@ -343,7 +400,8 @@ static void pci_raise(struct virtio *v, unsigned int vector)
 
 /* Making and unmaking */
 
-static unsigned int add_capability(struct virtio *v, uint8_t type, uint32_t page, uint32_t len)
+static unsigned int add_capability(struct virtio *v, uint8_t type, unsigned int bar, uint32_t page,
+				   uint32_t len)
 {
 	static const struct capability free_fields = {
 		.bar = UINT8_MAX,
@@ -358,10 +416,10 @@ static unsigned int add_capability(struct virtio *v, uint8_t type, uint32_t page
 	const struct capability cap = {
 		.cap_len = size,
 		.cfg_type = type,
-		.bar = BAR_REGISTERS,
+		.bar = (uint8_t)bar,
 		.offset = htole32(page),
 		.length = htole32(len),
-		.more = htole32(notify ? NOTIFY_EVERY : 0),
+		.more = htole32(notify && bar == BAR_REGISTERS ? NOTIFY_EVERY : 0),
 	};
 
 	/* The first two bytes are the list's. */
@@ -371,12 +429,17 @@ static unsigned int add_capability(struct virtio *v, uint8_t type, uint32_t page
 
 static void add_capabilities(struct virtio *v)
 {
-	add_capability(v, VIRTIO_PCI_CAP_COMMON_CFG, PAGE_COMMON, sizeof(struct common));
-	add_capability(v, VIRTIO_PCI_CAP_NOTIFY_CFG, PAGE_NOTIFY, v->queue_count * NOTIFY_EVERY);
-	add_capability(v, VIRTIO_PCI_CAP_ISR_CFG, PAGE_ISR, 1);
+	const unsigned int bar = BAR_REGISTERS;
+
+	add_capability(v, VIRTIO_PCI_CAP_COMMON_CFG, bar, PAGE_COMMON, sizeof(struct common));
+	if (has_ports(v))
+		add_capability(v, VIRTIO_PCI_CAP_NOTIFY_CFG, BAR_NOTIFY, 0, 2);
+	add_capability(v, VIRTIO_PCI_CAP_NOTIFY_CFG, bar, PAGE_NOTIFY,
+		       v->queue_count * NOTIFY_EVERY);
+	add_capability(v, VIRTIO_PCI_CAP_ISR_CFG, bar, PAGE_ISR, 1);
 	if (v->config_size)
-		add_capability(v, VIRTIO_PCI_CAP_DEVICE_CFG, PAGE_CONFIG, v->config_size);
-	v->at_pci.window = add_capability(v, VIRTIO_PCI_CAP_PCI_CFG, 0, 0);
+		add_capability(v, VIRTIO_PCI_CAP_DEVICE_CFG, bar, PAGE_CONFIG, v->config_size);
+	v->at_pci.window = add_capability(v, VIRTIO_PCI_CAP_PCI_CFG, bar, 0, 0);
 }
 
 static int pci_transport_attach(struct virtio *v, struct err *err)
@@ -400,6 +463,8 @@ static int pci_transport_attach(struct virtio *v, struct err *err)
 	if (!ret)
 		ret = pci_add_bar(&v->pci, BAR_REGISTERS, PCI_BAR_MEM64, REGISTERS, &registers_ops,
 				  err);
+	if (!ret && has_ports(v))
+		ret = pci_add_bar(&v->pci, BAR_NOTIFY, PCI_BAR_IO, PORTS, &ports_ops, err);
 	if (!ret)
 		ret = pci_add_msix(&v->pci, BAR_MSIX, v->queue_count + 1, err);
 	if (!ret)

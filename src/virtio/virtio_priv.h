@@ -23,7 +23,8 @@ struct aml;
 #define ISR_CONFIG VIRTIO_MMIO_INT_CONFIG
 
 /* bus_ops.region; virtio_mmio.c's is 0. */
-#define VIRTIO_REGION_PCI 2
+#define VIRTIO_REGION_PCI   2
+#define VIRTIO_REGION_PORTS 3
 
 /* virtio_pci.c: a page for each structure, and how far doorbells are apart. */
 #define VIRTIO_PCI_PAGE         0x1000U
@@ -43,8 +44,10 @@ struct virtio_transport {
 	void (*reset)(struct virtio *v);
 	int (*loaded)(struct virtio *v, struct err *err);          /* may be NULL */
 	void (*describe)(const struct virtio *v, struct aml *aml); /* may be NULL */
-	/* Where queue @index is notified; false: nowhere at this moment. */
-	bool (*doorbell)(const struct virtio *v, unsigned int index, struct bus_doorbell *bell);
+	/* Way @which, below VIRTIO_BELLS, of notifying queue @index, and the bus it is on; NULL: there
+	 * is no such way at this moment. */
+	struct bus *(*doorbell)(const struct virtio *v, unsigned int index, unsigned int which,
+				struct bus_doorbell *bell);
 
 	/* The rest: any thread, the device's lock at most held. Interrupts go by the line while
 	 * vectored() is NULL or false. */
@@ -110,7 +113,7 @@ void virtio_queue_start(struct virtio *v, unsigned int n, bool resume);
 void virtio_queue_stop(struct virtio *v, unsigned int n, bool keep);
 /* The driver rang without the help of a doorbell. */
 void virtio_queue_rung(struct virtio *v, unsigned int n);
-/* The transport's doorbells have come, moved, or (@there false) are about to go. */
-void virtio_queues_bells(struct virtio *v, bool there);
+/* The transport's doorbells have come, moved, or gone. */
+void virtio_queues_bells(struct virtio *v);
 
 #endif

@@ -445,30 +445,37 @@ static void stop_on_worker(void *arg)
 	q->running = false;
 }
 
-static void add_bell(struct virtio_queue *q)
+static void add_bells(struct virtio_queue *q)
 {
 	const struct virtio *v = q->virtio;
 
-	if (q->rings || !q->started || !v->transport->doorbell(v, q->index, &q->bell))
-		return;
-	q->bell.fd = q->kick_fd;
-	/* A machine that cannot have one more does with the write itself. */
-	q->rings = !bus_doorbell_add(v->dev->machine->mmio, &q->bell, NULL);
+	for (unsigned int i = 0; i < VIRTIO_BELLS && q->started; i++) {
+		struct virtio_bell *b = &q->bells[i];
+		struct bus *bus = v->transport->doorbell(v, q->index, i, &b->bell);
+
+		b->bell.fd = q->kick_fd;
+		/* A machine that cannot have one more does with the write itself. */
+		if (bus && !bus_doorbell_add(bus, &b->bell, NULL))
+			b->bus = bus;
+	}
 }
 
-static void del_bell(struct virtio_queue *q)
+static void del_bells(struct virtio_queue *q)
 {
-	if (q->rings)
-		bus_doorbell_del(q->virtio->dev->machine->mmio, &q->bell);
-	q->rings = false;
+	for (unsigned int i = 0; i < VIRTIO_BELLS; i++) {
+		struct virtio_bell *b = &q->bells[i];
+
+		if (b->bus)
+			bus_doorbell_del(b->bus, &b->bell);
+		b->bus = NULL;
+	}
 }
 
-void virtio_queues_bells(struct virtio *v, bool there)
+void virtio_queues_bells(struct virtio *v)
 {
 	for (unsigned int i = 0; v->queues && i < v->queue_count; i++) {
-		del_bell(&v->queues[i]);
-		if (there)
-			add_bell(&v->queues[i]);
+		del_bells(&v->queues[i]);
+		add_bells(&v->queues[i]);
 	}
 }
 
@@ -495,7 +502,7 @@ void virtio_queue_start(struct virtio *v, unsigned int n, bool resume)
 		return;
 	}
 	q->started = true;
-	add_bell(q);
+	add_bells(q);
 }
 
 void virtio_queue_stop(struct virtio *v, unsigned int n, bool keep)
@@ -506,7 +513,7 @@ void virtio_queue_stop(struct virtio *v, unsigned int n, bool keep)
 
 	if (!q->started)
 		return;
-	del_bell(q);
+	del_bells(q);
 	worker_call(q->worker, stop_on_worker, &c);
 	q->started = false;
 	if (!keep)

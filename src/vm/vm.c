@@ -292,6 +292,7 @@ static int assemble(struct vm *vm, const struct config *config, int kvm_fd, stru
 		pci_set_address_bits(vm->machine.pci, kvm_address_bits(vm->kvm));
 	if (!ret)
 		ret = vm_take_signals(vm, err);
+	vm->machine.linux_guest = boot_image_is_bzimage(vm->kernel);
 	if (!ret)
 		ret = create_devices(vm, config, err);
 	if (!ret)

@@ -237,11 +237,17 @@ static uint32_t pci_get(const struct vdriver *d, unsigned int devfn, unsigned in
 	return pci_config_read(d->m->rig.machine.pci, devfn, at, size);
 }
 
+static bool is_port(const struct vdriver *d, unsigned int bar)
+{
+	return pci_get(d, d->devfn, 0x10 + 4 * bar, 4) & 1;
+}
+
 static uint64_t bar_at(const struct vdriver *d, unsigned int bar)
 {
 	uint32_t low = pci_get(d, d->devfn, 0x10 + 4 * bar, 4);
 
-	assert_false(low & 1);
+	if (low & 1)
+		return low & ~3U;
 	return (low & ~0xfU) |
 	       ((low & 6) == 4 ? (uint64_t)pci_get(d, d->devfn, 0x14 + 4 * bar, 4) << 32 : 0);
 }
@@ -269,6 +275,10 @@ static void find_structures(struct vdriver *d)
 			d->registers = at;
 			break;
 		case VIRTIO_PCI_CAP_NOTIFY_CFG:
+			/* The first is to be taken (4.1.4). */
+			if (d->notify)
+				break;
+			d->notify_port = is_port(d, pci_get(d, d->devfn, cap + 4, 1));
 			d->notify = at;
 			d->notify_every = pci_get(d, d->devfn, cap + 16, 4);
 			break;
@@ -314,7 +324,7 @@ static void find_pci(struct vdriver *d, uint32_t before)
 	d->id = (uint16_t)(pci_get(d, d->devfn, 2, 2) - 0x1040);
 	assert_int_equal(pci_place(d->m->rig.machine.pci, &d->m->rig.err), 0);
 	/* Memory space and bus master. */
-	pci_config_write(d->m->rig.machine.pci, d->devfn, 4, 2, 6);
+	pci_config_write(d->m->rig.machine.pci, d->devfn, 4, 2, 7);
 	find_structures(d);
 	d->gsi = PCI_INTX_GSI + pci_intx_wire(d->devfn >> 3);
 }
@@ -521,6 +531,8 @@ void vdriver_ring_bell(struct vdriver *d, unsigned int n)
 		bus_write(bus, d->registers + VIRTIO_MMIO_QUEUE_NOTIFY, 4, n);
 		return;
 	}
+	if (d->notify_port)
+		bus = d->m->rig.machine.ports;
 	vdriver_set(d, VREG_QUEUE_SELECT, n);
 	bus_write(bus,
 		  d->notify + (uint64_t)vdriver_get(d, VREG_QUEUE_NOTIFY_OFF) * d->notify_every, 2,

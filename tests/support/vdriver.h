@@ -118,6 +118,7 @@ struct vdriver {
 	/* Where things are. */
 	uint64_t registers, isr, notify, config; /* gpa */
 	uint32_t notify_every;
+	bool notify_port; /* @notify is a port */
 	uint64_t msix_table;
 	unsigned int devfn, msix_cap, vectors;
 	unsigned int gsi; /* of the line */

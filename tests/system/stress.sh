@@ -106,10 +106,10 @@ set --
 rings=''
 for size in 4 4-packed 8 16-packed 32 64-packed 128 256-packed 512 1024-packed 2048 4096-packed 8192 \
 	16384-packed 32768 32768-packed; do
-	packed=off
-	[ "$size" = "${size%-packed}" ] || packed=on
+	packed=off doorbell=ports
+	[ "$size" = "${size%-packed}" ] || { packed=on doorbell=memory; }
 	raw "ring-$size"
-	set -- "$@" --disk "ring-$size,queue-size=${size%-packed},packed=$packed"
+	set -- "$@" --disk "ring-$size,queue-size=${size%-packed},packed=$packed,doorbell=$doorbell"
 	size=${size%-packed}
 	rings="$rings$((size > 256 ? 254 : size - 2)) "
 done

@@ -1675,6 +1675,104 @@ static void test_watches_in_vain(void **state)
 }
 
 /* Doorbells follow their BAR. */
+static void rings_by_memory(struct bench *b)
+{
+	unsigned int cap = find_capability(b, VIRTIO_PCI_CAP_NOTIFY_CFG);
+
+	do
+		cap = space_read(b, cap + 1, 1);
+	while (space_read(b, cap, 1) != 9 ||
+	       space_read(b, cap + 3, 1) != VIRTIO_PCI_CAP_NOTIFY_CFG);
+	assert_int_equal(space_read(b, cap + 4, 1), 0);
+	assert_int_equal(space_read(b, cap + 16, 4), 4);
+	send(&b->d, 2, 1);
+	bus_write(b->m.rig.machine.mmio,
+		  (b->d.registers & ~UINT64_C(0xfff)) + space_read(b, cap + 8, 4) + 8, 2, 2);
+	vdriver_turn(&b->d);
+	assert_int_equal(reap_all(&b->d, 2), 1);
+}
+
+static void rings_by_window(struct bench *b)
+{
+	unsigned int cap = find_capability(b, VIRTIO_PCI_CAP_PCI_CFG);
+
+	space_write(b, cap + 4, 1, 2);
+	space_write(b, cap + 8, 4, 0);
+	space_write(b, cap + 12, 4, 2);
+	send(&b->d, 1, 1);
+	space_write(b, cap + 16, 4, 1);
+	vdriver_turn(&b->d);
+	assert_int_equal(reap_all(&b->d, 1), 1);
+	/* Not behind its end. */
+	space_write(b, cap + 8, 4, 4);
+	space_write(b, cap + 16, 4, 1);
+	assert_int_equal(space_read(b, cap + 16, 4), 1);
+}
+
+/* 4.1.4.4, 4.1.5.2: one port for all queues, and the queue as what is written. */
+static void test_pci_doorbell_port(void **state)
+{
+	struct bus *ports;
+	struct bench b;
+
+	setup(&b, state, "doorbell=ports");
+	ports = b.m.rig.machine.ports;
+	vdriver_start(&b.d, UINT64_MAX);
+	assert_true(b.d.notify_port);
+	assert_int_equal(b.d.notify_every, 0);
+	for (unsigned int q = 0; q < TOY_QUEUES; q++)
+		check_echo(&b.d, q);
+	/* Queues that there are not, widths and places that are none. */
+	send(&b.d, 0, 1);
+	bus_write(ports, b.d.notify, 2, TOY_QUEUES);
+	bus_write(ports, b.d.notify, 2, 0xffff);
+	bus_write(ports, b.d.notify, 1, 0);
+	bus_write(ports, b.d.notify + 2, 2, 0);
+	vdriver_turn(&b.d);
+	assert_int_equal(reap_all(&b.d, 0), 0);
+	assert_int_equal(bus_read(ports, b.d.notify, 2), 0);
+	bus_write(ports, b.d.notify, 4, 0);
+	vdriver_turn(&b.d);
+	assert_int_equal(reap_all(&b.d, 0), 1);
+	rings_by_memory(&b);
+	rings_by_window(&b);
+	/* It moves, and the old place is nobody's. */
+	space_write(&b, 0x18, 4, 0x7000);
+	send(&b.d, 0, 1);
+	bus_write(ports, b.d.notify, 2, 0);
+	vdriver_turn(&b.d);
+	assert_int_equal(reap_all(&b.d, 0), 0);
+	b.d.notify = 0x7000;
+	vdriver_ring_bell(&b.d, 0);
+	vdriver_turn(&b.d);
+	assert_int_equal(reap_all(&b.d, 0), 1);
+	/* Nor decodes without the command register's leave. */
+	space_write(&b, 4, 2, 6);
+	send(&b.d, 0, 1);
+	bus_write(ports, b.d.notify, 2, 0);
+	vdriver_turn(&b.d);
+	assert_int_equal(reap_all(&b.d, 0), 0);
+	teardown(&b);
+}
+
+/* Drivers that know nothing but memory find nothing else, unless they are Linux's. */
+static void test_pci_doorbell_auto(void **state)
+{
+	for (unsigned int linux_guest = 0; linux_guest <= 1; linux_guest++) {
+		struct bench b;
+
+		vmachine_init(&b.m);
+		b.m.rig.machine.linux_guest = linux_guest;
+		vdriver_create(&b.d, &b.m, *state, "zz_toy", "");
+		vdriver_start(&b.d, UINT64_MAX);
+		assert_int_equal(b.d.notify_port, linux_guest);
+		assert_int_equal(space_read(&b, 0x18, 4) & 1, linux_guest);
+		check_echo(&b.d, 1);
+		check_echo(&b.d, 1);
+		teardown(&b);
+	}
+}
+
 static void test_pci_bar_moves(void **state)
 {
 	struct bells bells;
@@ -1989,6 +2087,8 @@ int main(void)
 		PCI_TESTS(test_pci_line),
 		PCI_TESTS(test_pci_not_master),
 		PCI_TESTS(test_pci_bar_moves),
+		PCI_TESTS(test_pci_doorbell_port),
+		PCI_TESTS(test_pci_doorbell_auto),
 		PCI_TESTS(test_pci_refused),
 		MMIO_TESTS(test_mmio_registers),
 		MMIO_TESTS(test_mmio_line),
