@@ -36,8 +36,8 @@ enum sandbox_kind {
 /* What the threads of this process do their I/O by. */
 enum sandbox_engine {
 	SANDBOX_URING,
-	SANDBOX_EPOLL,
-	SANDBOX_MIXED, /* some by a ring, some without: there was no memory for all */
+	SANDBOX_EPOLL, /* some or all of them: there was no memory for all rings, or there are none
+			*/
 	SANDBOX_ENGINES,
 };
 

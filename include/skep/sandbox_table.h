@@ -23,8 +23,7 @@
 #define KIND_LOOPS   (KIND_CONTROL | KIND_RINGS)
 #define KIND_ALL     (KIND_LOOPS | KIND_VCPU | KIND_HELPER)
 
-#define BY_URING (1U << SANDBOX_URING | 1U << SANDBOX_MIXED)
-#define BY_EPOLL (1U << SANDBOX_EPOLL | 1U << SANDBOX_MIXED)
+#define BY_EPOLL (1U << SANDBOX_EPOLL)
 
 /* No argument of a system call is of this value: the process's id is put in its place. */
 #define SANDBOX_OWN_PID 0x5eed1d00

@@ -35,8 +35,6 @@ int workers_get(struct workers *ws, const char *name, enum sandbox_kind kind, st
 
 /* The first worker_engine_reason() that one of them gives; NULL if all run on io_uring. */
 const char *workers_engine_reason(const struct workers *ws);
-/* Whether one of them runs on io_uring. */
-bool workers_have_ring(const struct workers *ws);
 
 /* Gives each a ring in @trace, which may be NULL. Before they start. */
 void workers_record(struct workers *ws, struct trace *trace);

@@ -91,14 +91,6 @@ const char *workers_engine_reason(const struct workers *ws)
 	return reason;
 }
 
-bool workers_have_ring(const struct workers *ws)
-{
-	for (unsigned int i = 0; i < ws->count; i++)
-		if (!worker_engine_reason(ws->list[i]))
-			return true;
-	return false;
-}
-
 void workers_record(struct workers *ws, struct trace *trace)
 {
 	for (unsigned int i = 0; i < ws->count && !ws->foreign; i++)

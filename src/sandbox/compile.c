@@ -27,8 +27,10 @@ static const char *const kinds[SANDBOX_KINDS] = {
 static const char *const engines[SANDBOX_ENGINES] = {
 	[SANDBOX_URING] = "uring",
 	[SANDBOX_EPOLL] = "epoll",
-	[SANDBOX_MIXED] = "mixed",
 };
+
+/* Numbers that have a name: those of today, and of some years to come. */
+#define CALLS 480
 
 static void die(const char *what, int rc)
 {
@@ -101,6 +103,15 @@ static scmp_filter_ctx compile(unsigned int kind, unsigned int engine)
 	return ctx;
 }
 
+/* The engine whose filter does for @engine as well: that of threads without I/O is always one. */
+static unsigned int like(unsigned int kind, unsigned int engine)
+{
+	for (size_t i = 0; i < sandbox_rules_count; i++)
+		if (sandbox_rules[i].engines && sandbox_rules[i].kinds & 1U << kind)
+			return engine;
+	return 0;
+}
+
 static void print_filter(unsigned int kind, unsigned int engine)
 {
 	scmp_filter_ctx ctx = compile(kind, engine);
@@ -122,27 +133,31 @@ static void print_filters(void)
 {
 	for (unsigned int k = 0; k < SANDBOX_KINDS; k++)
 		for (unsigned int e = 0; e < SANDBOX_ENGINES; e++)
-			print_filter(k, e);
+			if (like(k, e) == e)
+				print_filter(k, e);
 	printf("#define FILTERS { \\\n");
 	for (unsigned int k = 0; k < SANDBOX_KINDS; k++) {
 		printf("\t{ \\\n");
-		for (unsigned int e = 0; e < SANDBOX_ENGINES; e++)
+		for (unsigned int e = 0; e < SANDBOX_ENGINES; e++) {
+			const char *engine = engines[like(k, e)];
+
 			printf("\t\t{%s_%s, sizeof(%s_%s) / sizeof(%s_%s[0])}, \\\n", kinds[k],
-			       engines[e], kinds[k], engines[e], kinds[k], engines[e]);
+			       engine, kinds[k], engine, kinds[k], engine);
+		}
 		printf("\t}, \\\n");
 	}
 	printf("}\n\n");
 }
 
-/* Names of calls by number, one behind the other: no pointer that would have to be relocated. */
+/* Names of calls from 0 on, one behind the other and empty where there is no such call: no pointer
+ * that would have to be relocated, and no number. */
 static void print_names(void)
 {
-	printf("static const char call_names[] =\n");
-	for (int nr = 0; nr < 1024; nr++) {
+	printf("#define CALL_NAMES %d\nstatic const char call_names[] =\n", CALLS);
+	for (int nr = 0; nr < CALLS; nr++) {
 		char *name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_X86_64, nr);
 
-		if (name)
-			printf("\t\"%d %s\\0\"\n", nr, name);
+		printf("\t\"%s\\0\"\n", name ? name : "");
 		free(name);
 	}
 	printf("\t\"\";\n");
@@ -169,11 +184,8 @@ static void print_table(unsigned int kind)
 		else
 			snprintf(when, sizeof(when), "-");
 		snprintf(answer, sizeof(answer), r->refuse ? "errno %d" : "allow", r->refuse);
-		print_row(kind,
-			  r->engines == BY_URING   ? "uring"
-			  : r->engines == BY_EPOLL ? "epoll"
-						   : "any",
-			  r->name, when, answer, r->why);
+		print_row(kind, r->engines == BY_EPOLL ? "epoll" : "any", r->name, when, answer,
+			  r->why);
 	}
 	for (size_t i = 0; i < sandbox_requests_count; i++)
 		if (sandbox_requests[i].kinds & 1U << kind)

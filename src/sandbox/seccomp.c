@@ -83,10 +83,11 @@ static const char *call_name(unsigned int nr)
 {
 	const char *at = call_names;
 
-	for (; *at; at += strlen(at) + 1)
-		if ((unsigned int)strtoul(at, NULL, 10) == nr)
-			return strchr(at, ' ') + 1;
-	return "an unknown one";
+	if (nr >= CALL_NAMES)
+		return "an unknown one";
+	while (nr--)
+		at += strlen(at) + 1;
+	return *at ? at : "an unknown one";
 }
 
 /*

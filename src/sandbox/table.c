@@ -36,10 +36,10 @@
 		.why = (reason),                                                           \
 	}
 #define ALLOW_WITH(call, who, n, is, reason) ALLOW_IF(call, who, n, UINT64_MAX, is, reason)
-#define RING(call, is, reason)                                                      \
-	{                                                                           \
-		.name = (call), .kinds = KIND_LOOPS, .engines = BY_URING, .arg = 1, \
-		.mask = UINT64_MAX, .value = (is), .why = (reason),                 \
+#define RING(call, is, reason)                                                                    \
+	{                                                                                         \
+		.name = (call), .kinds = KIND_LOOPS, .arg = 1, .mask = UINT64_MAX, .value = (is), \
+		.why = (reason),                                                                  \
 	}
 #define ANSWER(call, code, reason)                                                    \
 	{                                                                             \
@@ -73,7 +73,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	ALLOW("close", KIND_LOOPS, "clients of a console; KVM's descriptors at a reset"),
 
 	/* Waiting. */
-	ALLOW_BY("io_uring_enter", KIND_LOOPS, BY_URING, "host I/O by the ring that is there"),
+	ALLOW("io_uring_enter", KIND_LOOPS, "host I/O by the ring that is there"),
 	RING("io_uring_register", IORING_REGISTER_FILES_UPDATE, "files that come and go"),
 	RING("io_uring_register", IORING_UNREGISTER_FILES,
 	     "files are given back before their ring"),

@@ -181,11 +181,9 @@ bool vm_toggle_pause(struct machine *m)
 /* Of all threads: at its end the control thread drives any worker. */
 static enum sandbox_engine engine_of(const struct machine *m)
 {
-	const bool ring = !worker_engine_reason(m->control);
-
-	if (ring && !workers_engine_reason(m->workers))
-		return SANDBOX_URING;
-	return ring || workers_have_ring(m->workers) ? SANDBOX_MIXED : SANDBOX_EPOLL;
+	return worker_engine_reason(m->control) || workers_engine_reason(m->workers)
+		       ? SANDBOX_EPOLL
+		       : SANDBOX_URING;
 }
 
 /* Everything is open: from here on nothing will be. */
