@@ -38,7 +38,7 @@ struct virtio_transport;
 
 #define VIRTIO_QUEUES_MAX 65
 /* Ways to notify a queue that one transport may have. */
-#define VIRTIO_BELLS 2
+#define VIRTIO_BELLS      2
 #define VIRTIO_CONFIG_MAX 96
 
 /* Feature bits of section 6 that are not a device's own. */

@@ -44,8 +44,8 @@ struct virtio_transport {
 	void (*reset)(struct virtio *v);
 	int (*loaded)(struct virtio *v, struct err *err);          /* may be NULL */
 	void (*describe)(const struct virtio *v, struct aml *aml); /* may be NULL */
-	/* Way @which, below VIRTIO_BELLS, of notifying queue @index, and the bus it is on; NULL: there
-	 * is no such way at this moment. */
+	/* Way @which, below VIRTIO_BELLS, of notifying queue @index, and the bus it is on; NULL:
+	 * there is no such way at this moment. */
 	struct bus *(*doorbell)(const struct virtio *v, unsigned int index, unsigned int which,
 				struct bus_doorbell *bell);
 
