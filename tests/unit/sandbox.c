@@ -625,6 +625,24 @@ static void test_few_calls(void **state)
 			assert_in_range(calls_of(kind, engine), 5, 40);
 }
 
+/* A worker that devices of several kinds share may do what any of them wants. */
+static bool is_shared(unsigned int kinds)
+{
+	return !(kinds & (KIND_DISK | KIND_NET)) || kinds & KIND_WORKER;
+}
+
+static void test_shared_workers(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sandbox_rules_count; i++)
+		if (!is_shared(sandbox_rules[i].kinds))
+			fail_msg("a shared worker may not call %s", sandbox_rules[i].name);
+	for (size_t i = 0; i < sandbox_requests_count; i++)
+		assert_true(is_shared(sandbox_requests[i].kinds));
+	for (size_t i = 0; i < kvm_requests_count; i++)
+		assert_true(is_shared(kvm_requests[i].kinds));
+}
+
 static void test_reasons(void **state)
 {
 	(void)state;
@@ -646,7 +664,7 @@ int main(void)
 		cmocka_unit_test(test_allowed), cmocka_unit_test(test_mixed_engines),
 		cmocka_unit_test(test_report),  cmocka_unit_test(test_ring_opcodes),
 		cmocka_unit_test(test_aide),    cmocka_unit_test(test_few_calls),
-		cmocka_unit_test(test_reasons),
+		cmocka_unit_test(test_reasons), cmocka_unit_test(test_shared_workers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
