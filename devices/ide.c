@@ -678,7 +678,7 @@ static void go_on(struct ide *ide)
 {
 	struct ide_state *s = &ide->state;
 
-	if (ide->busy)
+	if (ide->busy || ide->paused)
 		return;
 	if (s->phase >= PHASE_READ)
 		begin_job(ide);

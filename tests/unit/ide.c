@@ -1381,6 +1381,35 @@ static int load(struct bench *b, const void *buf, size_t len)
 	return ret;
 }
 
+/* A reset that waited for the host when the machine was paused is over behind the pause. */
+static void test_save_and_load_paused(void **state)
+{
+	struct bench *b = *state;
+
+	for (unsigned int steps = 0; steps < 6; steps++) {
+		size_t len, again_len;
+		void *buf, *again;
+
+		address(b, 1, 200);
+		put(b, STATUS, VERIFY);
+		worker_sim_run(b->rig.machine.control, steps);
+		control(b, SRST);
+		control(b, 0);
+		device_pause(b->dev);
+		buf = saved(b, &len);
+		device_reset(b->dev);
+		assert_int_equal(load(b, buf, len), 0);
+		again = saved(b, &again_len);
+		assert_memory_equal(again, buf, len);
+		device_resume(b->dev);
+		run(b);
+		assert_signature(b);
+		free(again);
+		free(buf);
+	}
+	still_works(b);
+}
+
 /* In the midst of a block, of a command, and of what the host does. */
 static void test_save_and_load(void **state)
 {
@@ -1682,6 +1711,7 @@ int main(void)
 		ON_A_BENCH(test_flush_fails),
 		ON_A_BENCH(test_unreliable_host),
 		ON_A_BENCH(test_save_and_load),
+		ON_A_BENCH(test_save_and_load_paused),
 		ON_A_BENCH(test_hostile_guest),
 		ON_A_BENCH(test_hostile_state),
 		ON_TWO(test_hostile_guest),
