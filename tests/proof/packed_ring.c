@@ -132,7 +132,7 @@ void long_packed_pop_without_tables_holds(void)
 	pop();
 }
 
-void proof_packed_unpop_holds(void)
+void long_packed_unpop_holds(void)
 {
 	struct model m;
 
