@@ -72,6 +72,13 @@ static void on_signal(struct io *io, int result)
 	}
 }
 
+/* One that came as the machine ended: nothing is awaited behind it. */
+static void on_late_signal(struct io *io, int result)
+{
+	(void)io;
+	(void)result;
+}
+
 int vm_take_signals(struct vm *vm, struct err *err)
 {
 	sigset_t set;
@@ -306,6 +313,7 @@ int vm_run(struct vm *vm, struct ending *ending, struct err *err)
 	vm->report.ended = clock_now();
 	io_cancel(control, &vm->timeout_io);
 	io_drain(control, &vm->timeout_io);
+	vm->signal_io.done = on_late_signal;
 	io_cancel(control, &vm->signal_io);
 	io_drain(control, &vm->signal_io);
 	return ret;

@@ -273,10 +273,7 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         m = Machine(sys.argv[1], sys.argv[2], work)
         kills(m, n, draw)
-        # Not yet each time: now and then a machine that is stopped and continued as its guest ends
-        # waits for ever for the cancellation of its read of signals.
-        if n >= 50:
-            signals(m, draw)
+        signals(m, draw)
         limits(m)
         full_disk(m)
         memory(m)
