@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -406,6 +408,150 @@ static void test_report(void **state)
 	close(ends[1]);
 }
 
+/* Landlock, where no filter is: what an attacker has who found a hole in one. */
+
+struct reach {
+	int version; /* of Landlock, from which on it is refused */
+	long (*call)(const char *victim);
+};
+
+static long reach_file(const char *victim)
+{
+	return open(victim, O_RDONLY | O_CLOEXEC);
+}
+
+static long reach_file_to_write(const char *victim)
+{
+	return open(victim, O_WRONLY | O_CLOEXEC);
+}
+
+static long reach_directory(const char *victim)
+{
+	(void)victim;
+	return open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static long make_one(const char *victim)
+{
+	(void)victim;
+	return open("/tmp/skep-made-by-guest", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+}
+
+static long make_directory(const char *victim)
+{
+	(void)victim;
+	return mkdir("/tmp/skep-made-by-guest", 0700);
+}
+
+static long make_link(const char *victim)
+{
+	return symlink(victim, "/tmp/skep-made-by-guest");
+}
+
+static long remove_one(const char *victim)
+{
+	return unlink(victim);
+}
+
+static long move_one(const char *victim)
+{
+	return rename(victim, "/tmp/skep-made-by-guest");
+}
+
+static long cut_one(const char *victim)
+{
+	return truncate(victim, 0);
+}
+
+static long run_program(const char *victim)
+{
+	char *const argv[] = {(char[]){"true"}, NULL};
+
+	(void)victim;
+	return execv("/bin/true", argv);
+}
+
+static long reach_network(const char *victim)
+{
+	const struct sockaddr_in to = {
+		.sin_family = AF_INET,
+		.sin_port = htobe16(9),
+		.sin_addr.s_addr = htobe32(INADDR_LOOPBACK),
+	};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)victim;
+	return connect(fd, (const struct sockaddr *)&to, sizeof(to));
+}
+
+static const struct reach reaches[] = {
+	{1, reach_file},      {1, reach_file_to_write},
+	{1, reach_directory}, {1, make_one},
+	{1, make_directory},  {1, make_link},
+	{1, remove_one},      {1, move_one},
+	{1, run_program},     {3, cut_one},
+	{4, reach_network},
+};
+
+/* The first that is not refused by Landlock, from 1 on; 0: none. */
+static void *reach_all(void *victim)
+{
+	long version = syscall(SYS_landlock_create_ruleset, NULL, 0, 1);
+
+	for (size_t i = 0; i < ARRAY_SIZE(reaches); i++)
+		if (version >= reaches[i].version &&
+		    (reaches[i].call(victim) >= 0 || errno != EACCES))
+			return (void *)(i + 1);
+	return NULL;
+}
+
+__attribute__((noreturn)) static void reach_out(char *victim, bool ordinary)
+{
+	const struct sandbox_options options = {.mode = SANDBOX_ON};
+	void *first, *second = NULL;
+	struct err err;
+	struct log log;
+	pthread_t t;
+
+	log_init(&log, STDERR_FILENO, LOG_ERROR);
+	if (ordinary && (setgid(NOBODY) || setuid(NOBODY)))
+		_exit(NO_SANDBOX);
+	if (reaches[0].call(victim) < 0 || sandbox_enter(&options, SANDBOX_URING, &log, &err))
+		_exit(NO_SANDBOX);
+	first = reach_all(victim);
+	if (pthread_create(&t, NULL, reach_all, victim) || pthread_join(t, &second))
+		_exit(NO_SANDBOX);
+	_exit((int)(uintptr_t)(first ? first : second));
+}
+
+static void test_landlock_alone(void **state)
+{
+	char victim[] = "/tmp/skep-victim-XXXXXX";
+	int fd;
+
+	(void)state;
+	need_sandbox();
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) <= 0) {
+		print_message("this host has no Landlock\n");
+		skip();
+	}
+	fd = mkstemp(victim);
+	assert_true(fd >= 0);
+	assert_int_equal(fchmod(fd, 0666), 0);
+	close(fd);
+	for (int ordinary = geteuid() != 0; ordinary <= 1; ordinary++) {
+		pid_t pid = fork();
+		int status;
+
+		if (!pid)
+			reach_out(victim, ordinary && !geteuid());
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), 0);
+	}
+	assert_int_equal(unlink(victim), 0);
+}
+
 /* The ring of a worker */
 
 static int ring_of_worker(void)
@@ -660,11 +806,12 @@ static void test_reasons(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_refused_to_ordinary),
-		cmocka_unit_test(test_allowed), cmocka_unit_test(test_mixed_engines),
-		cmocka_unit_test(test_report),  cmocka_unit_test(test_ring_opcodes),
-		cmocka_unit_test(test_aide),    cmocka_unit_test(test_few_calls),
-		cmocka_unit_test(test_reasons), cmocka_unit_test(test_shared_workers),
+		cmocka_unit_test(test_refused),        cmocka_unit_test(test_refused_to_ordinary),
+		cmocka_unit_test(test_allowed),        cmocka_unit_test(test_mixed_engines),
+		cmocka_unit_test(test_landlock_alone), cmocka_unit_test(test_report),
+		cmocka_unit_test(test_ring_opcodes),   cmocka_unit_test(test_aide),
+		cmocka_unit_test(test_few_calls),      cmocka_unit_test(test_reasons),
+		cmocka_unit_test(test_shared_workers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
