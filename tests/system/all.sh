@@ -25,7 +25,7 @@ unit() {
 # part SCRIPT : which bed it runs in, where there are two; about as much is to do in each.
 part() {
 	case $1 in
-	disk | kernels | memory | net | platform | protocols | stress) echo 2 ;;
+	disk | kernels | memory | platform | protocols | stress) echo 2 ;;
 	*) echo 1 ;;
 	esac
 }
