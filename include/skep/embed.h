@@ -4,8 +4,8 @@
  *
  *	EMBED(demo_image, SKEP_DEMO_IMAGE);
  *
- * at file level declares the bytes from demo_image_start[] up to demo_image_end[]. @file is a
- *string.
+ * at file level declares the bytes from demo_image_start[] up to demo_image_end[]; the file's name
+ * is a string.
  */
 #ifndef SKEP_EMBED_H
 #define SKEP_EMBED_H

@@ -36,8 +36,7 @@ enum sandbox_kind {
 /* What the threads of this process do their I/O by. */
 enum sandbox_engine {
 	SANDBOX_URING,
-	SANDBOX_EPOLL, /* some or all of them: there was no memory for all rings, or there are none
-			*/
+	SANDBOX_EPOLL, /* some of them, where there was no memory for more rings, or all */
 	SANDBOX_ENGINES,
 };
 

@@ -40,8 +40,7 @@ static const struct option virtio_options[] = {
 	 .choices = "auto|memory|ports",
 	 .fallback = "auto",
 	 .help = "how a driver on PCI notifies it; auto: by a port, which costs less, if the "
-		 "kernel is "
-		 "Linux, and by memory for drivers that may know nothing else"},
+		 "kernel is Linux, and by memory for drivers that may know nothing else"},
 	{.name = "queue-size",
 	 .type = OPTION_UINT,
 	 .offset = offsetof(struct virtio_options, queue_size),

@@ -1216,18 +1216,24 @@ static void test_pause(void **state)
 		}
 }
 
+/* A command is reset after so many @steps of the host, and the machine paused at once. */
+static void pause_behind_reset(struct bench *b, unsigned int steps)
+{
+	address(b, 1, 200);
+	put(b, STATUS, VERIFY);
+	worker_sim_run(b->rig.machine.control, steps);
+	control(b, SRST);
+	control(b, 0);
+	device_pause(b->dev);
+}
+
 /* A pause in the middle of a software reset, and of a command of many pieces. */
 static void test_pause_in_between(void **state)
 {
 	struct bench *b = *state;
 
 	for (unsigned int steps = 0; steps < 6; steps++) {
-		address(b, 1, 200);
-		put(b, STATUS, VERIFY);
-		worker_sim_run(b->rig.machine.control, steps);
-		control(b, SRST);
-		control(b, 0);
-		device_pause(b->dev);
+		pause_behind_reset(b, steps);
 		device_resume(b->dev);
 		run(b);
 		assert_int_equal(alt(b), IDLE);
@@ -1390,12 +1396,7 @@ static void test_save_and_load_paused(void **state)
 		size_t len, again_len;
 		void *buf, *again;
 
-		address(b, 1, 200);
-		put(b, STATUS, VERIFY);
-		worker_sim_run(b->rig.machine.control, steps);
-		control(b, SRST);
-		control(b, 0);
-		device_pause(b->dev);
+		pause_behind_reset(b, steps);
 		buf = saved(b, &len);
 		device_reset(b->dev);
 		assert_int_equal(load(b, buf, len), 0);
